@@ -1,0 +1,431 @@
+/**
+ * A whole AWS account in memory, set up by the packaged template. The SDK's own clients run unchanged against it: a
+ * middleware answers their calls, after asking whether the calling function's role allows them.
+ */
+import { AsyncLocalStorage } from 'node:async_hooks';
+import type { APIGatewayProxyEventV2, APIGatewayProxyStructuredResultV2, Context, SQSBatchResponse } from 'aws-lambda';
+import * as apiModule from '../handlers/api.ts';
+import * as launchModule from '../handlers/launch.ts';
+import * as reconcileModule from '../handlers/reconcile.ts';
+import * as terminateModule from '../handlers/terminate.ts';
+import { type App, compose } from '../src/app.ts';
+import { type Clients, clients } from '../src/aws/clients.ts';
+import { config } from '../src/config.ts';
+import { tags } from '../src/model/names.ts';
+import { AutoScaling, type Group } from './aws/autoscaling.ts';
+import { Ec2, type LabInstance } from './aws/ec2.ts';
+import { Elbv2 } from './aws/elbv2.ts';
+import { denied, type Service } from './aws/service.ts';
+import { Sqs } from './aws/sqs.ts';
+import { Ssm } from './aws/ssm.ts';
+import type { LabClock } from './clock.ts';
+import type { Engines, TokenStore } from './engines/engine.ts';
+import { allows } from './iam.ts';
+import { matches } from './pattern.ts';
+import type { Random } from './random.ts';
+import { ACCOUNT, REGION, Stack, type StackFunction } from './stack.ts';
+
+export interface LogLine {
+  readonly at: number;
+  readonly function: string;
+  readonly level: 'info' | 'warn' | 'error';
+  readonly message: string;
+  readonly data: Readonly<Record<string, unknown>>;
+}
+
+type Handler = (event: never, context: Context) => Promise<unknown>;
+const makers: Readonly<Record<string, (app: () => App) => Handler>> = {
+  launch: launchModule.make as unknown as (app: () => App) => Handler,
+  terminate: terminateModule.make as unknown as (app: () => App) => Handler,
+  reconcile: reconcileModule.make as unknown as (app: () => App) => Handler,
+  api: apiModule.make as unknown as (app: () => App) => Handler,
+};
+
+/** Milliseconds that AWS takes; on real engines next to nothing, since the engines take their own time. */
+type Times = Readonly<Record<'call' | 'running' | 'agent' | 'event' | 'gone', readonly [number, number]>>;
+const TIMES: Readonly<Record<'virtual' | 'real', Times>> = {
+  virtual: {
+    call: [15, 60],
+    running: [4_000, 12_000],
+    agent: [20_000, 45_000],
+    event: [100, 2_000],
+    gone: [5_000, 20_000],
+  },
+  real: { call: [1, 2], running: [200, 400], agent: [100, 200], event: [10, 50], gone: [300, 600] },
+};
+
+export interface AccountOptions {
+  readonly clock: LabClock;
+  readonly random: Random;
+  readonly engines: (clock: LabClock, random: Random, tokens: TokenStore) => Engines;
+  readonly stack?: Stack;
+  readonly environment?: Readonly<Record<string, string>>;
+}
+
+export class Account {
+  readonly clock: LabClock;
+  readonly random: Random;
+  readonly stack: Stack;
+  readonly ec2: Ec2;
+  readonly autoScaling: AutoScaling;
+  readonly ssm: Ssm;
+  readonly elbv2: Elbv2;
+  readonly sqs: Sqs;
+  readonly engines: Engines;
+  /** How often each AWS operation was called, by the function that did. */
+  readonly calls = new Map<string, Map<string, number>>();
+  readonly log: LogLine[] = [];
+  readonly events: Record<string, unknown>[] = [];
+  /** Told of each log line as it is written. */
+  onLog: (line: LogLine) => void = () => {};
+  onListeners: () => void = () => {};
+  onDraining: (instance: string, port: number) => void = () => {};
+  readonly #times: Times;
+  readonly #invocations = new AsyncLocalStorage<{ fn: StackFunction; ended: boolean }>();
+  readonly #handlers = new Map<string, Handler>();
+  #working = 0;
+  #stopped = false;
+
+  constructor({ clock, random, engines, stack = Stack.packaged(), environment = {} }: AccountOptions) {
+    this.clock = clock;
+    this.random = random;
+    this.stack = stack;
+    this.#times = clock.virtual ? TIMES.virtual : TIMES.real;
+    this.ec2 = new Ec2(clock, random, {
+      changed: (instance) => this.#instanceChanged(instance),
+      groupsChanged: ({ id, interface: { groups } }) => {
+        this.engines.link(id, groups.includes(stack.swarmGroup)).catch((error) => this.#failed(error));
+      },
+    });
+    this.autoScaling = new AutoScaling(clock, this.ec2, {
+      launching: (group, id) => this.#lifecycle(group, id, 'launch'),
+      terminating: (group, id) => this.#lifecycle(group, id, 'terminate'),
+      terminate: (id) => this.terminate(id),
+    });
+    const engine = () => this.engines;
+    this.ssm = new Ssm(clock, random, stack, this.ec2, engine, (command) => this.#commandEnded(command));
+    this.elbv2 = new Elbv2(clock, random, this.ec2, engine, {
+      listenersChanged: () => this.onListeners(),
+      draining: (instance, port) => this.onDraining(instance, port),
+    });
+    this.sqs = new Sqs(clock, random, stack, (fn, event) => this.#invoke(fn, event) as Promise<SQSBatchResponse>);
+    this.engines = engines(clock, random, this.ssm);
+    for (const [arn, fn] of stack.functions) {
+      const name = /^dist\/(\w+)\/index\.handler$/.exec(fn.handler)?.[1] ?? '';
+      const make = makers[name];
+      if (make === undefined) throw new Error(`the template names a handler that there is not: ${fn.handler}`);
+      const app = this.#app({ ...fn, environment: { ...fn.environment, ...environment } });
+      this.#handlers.set(
+        arn,
+        make(() => app),
+      );
+    }
+    for (const rule of stack.rules) {
+      if (rule.every !== undefined) this.#tick(rule.every * 1000);
+    }
+  }
+
+  /** An Auto Scaling group of this cluster, with both hooks. */
+  group(name: string, role: 'manager' | 'worker', zones = ['a', 'b', 'c'].map((zone) => `${REGION}${zone}`)): Group {
+    return this.autoScaling.create({
+      name,
+      zones,
+      tags: new Map([
+        [tags.cluster, this.stack.cluster],
+        [tags.role, role],
+      ]),
+      launchHook: true,
+      terminateHook: true,
+    });
+  }
+
+  /** EC2 ends an instance, without asking anybody. */
+  terminate(id: string): void {
+    const { state } = this.ec2.get(id);
+    if (state === 'shutting-down' || state === 'terminated') return;
+    this.ec2.become(id, 'shutting-down');
+    this.clock.after(this.random.between(...this.#times.gone), () => this.ec2.become(id, 'terminated'));
+  }
+
+  /** A request to the HTTP API, as API Gateway hands it on. */
+  async request(
+    method: string,
+    path: string,
+    body?: unknown,
+  ): Promise<{ status: number; body: unknown; headers: object }> {
+    const found = [...this.stack.routes].map(([route]) => ({ route, parameters: matched(route, method, path) }));
+    const hit = found.find(({ parameters }) => parameters !== undefined);
+    if (hit === undefined) return { status: 404, body: { message: 'Not Found' }, headers: {} };
+    const event = gatewayEvent(hit.route, method, path, hit.parameters ?? {}, body, this.random.uuid());
+    const answer = (await this.#invoke(
+      this.stack.functionNamed('api').arn,
+      event,
+    )) as APIGatewayProxyStructuredResultV2;
+    const parsed = answer.body === undefined || answer.body === '' ? undefined : JSON.parse(answer.body);
+    return { status: answer.statusCode ?? 200, body: parsed, headers: answer.headers ?? {} };
+  }
+
+  /** An event on the default bus, to every rule that matches it. */
+  emit(source: string, detailType: string, detail: object): void {
+    const event = {
+      version: '0',
+      id: this.random.uuid(),
+      'detail-type': detailType,
+      source,
+      account: ACCOUNT,
+      time: new Date(this.clock.now()).toISOString().replace(/\.\d+Z/, 'Z'),
+      region: REGION,
+      resources: [],
+      detail,
+    };
+    this.events.push(event);
+    this.clock.after(this.random.between(...this.#times.event), () => this.deliver(event));
+  }
+
+  /** Hands an event to the rules, now. */
+  deliver(event: Record<string, unknown>): void {
+    for (const { pattern, targets } of this.stack.rules) {
+      if (pattern === undefined || !matches(pattern, event)) continue;
+      for (const target of targets) this.#send(target, event);
+    }
+  }
+
+  /** Nobody works, nothing is queued, and the last cycle said that it is settled. */
+  settled(): boolean {
+    const idle =
+      this.#working === 0 &&
+      [...this.sqs.queues.values()].every(({ arn, deadLetters }) =>
+        deadLetters === undefined ? true : this.sqs.depth(arn) === 0,
+      );
+    const last = this.log.findLast(
+      ({ message }) => message === 'settled' || message === 'plan' || message === 'handed over',
+    );
+    return idle && last?.message === 'settled';
+  }
+
+  countCalls(): Record<string, number> {
+    const sums: Record<string, number> = {};
+    for (const [, calls] of [...this.calls].toSorted()) {
+      for (const [name, count] of calls) sums[name] = (sums[name] ?? 0) + count;
+    }
+    return Object.fromEntries(Object.entries(sums).toSorted(([a], [b]) => (a < b ? -1 : 1)));
+  }
+
+  /** No further event is delivered and no further function invoked. */
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  #send({ arn, group }: { arn: string; group: string | undefined }, event: Record<string, unknown>): void {
+    if (this.#stopped) return;
+    if (this.sqs.queues.has(arn)) this.sqs.send(arn, JSON.stringify(event), group);
+    else this.#asynchronously(arn, event, 0);
+  }
+
+  /** As Lambda treats an asynchronous call: a failure is tried twice more, after one minute and two. */
+  #asynchronously(arn: string, event: unknown, tries: number): void {
+    this.#invoke(arn, event).catch(() => {
+      if (tries < 2) this.clock.after((tries + 1) * 60_000, () => this.#asynchronously(arn, event, tries + 1));
+    });
+  }
+
+  async #invoke(arn: string, event: unknown): Promise<unknown> {
+    const fn = this.stack.functions.get(arn);
+    const handler = this.#handlers.get(arn);
+    if (fn === undefined || handler === undefined) throw new Error(`there is no function ${arn}`);
+    if (this.#stopped) return undefined;
+    this.#working++;
+    const invocation = { fn, ended: false };
+    const deadline = this.clock.now() + fn.timeout * 1000;
+    const context = { awsRequestId: this.random.uuid(), getRemainingTimeInMillis: () => deadline - this.clock.now() };
+    try {
+      return await this.#invocations.run(invocation, () =>
+        Promise.race([handler(event as never, context as unknown as Context), this.#cutOff(fn, invocation)]),
+      );
+    } finally {
+      invocation.ended = true;
+      this.#working--;
+    }
+  }
+
+  /** What a function still does after its time is up reaches nobody. */
+  #cutOff(fn: StackFunction, invocation: { ended: boolean }): Promise<never> {
+    return new Promise((_, reject) => {
+      this.clock.after(fn.timeout * 1000, () => {
+        if (invocation.ended) return;
+        invocation.ended = true;
+        reject(new Error(`Task timed out after ${fn.timeout} seconds`));
+      });
+    });
+  }
+
+  #app(fn: StackFunction): App {
+    const line =
+      (level: LogLine['level']) =>
+      (message: string, data: Readonly<Record<string, unknown>> = {}) => {
+        const one = { at: this.clock.now(), function: fn.name, level, message, data };
+        this.log.push(one);
+        this.onLog(one);
+      };
+    const log = { info: line('info'), warn: line('warn'), error: line('error') };
+    return compose(config({ ...fn.environment, AWS_REGION: REGION }), this.#clients(fn), this.clock, log);
+  }
+
+  #clients(fn: StackFunction): Clients {
+    const made = clients({ region: REGION, credentials: { accessKeyId: 'LAB', secretAccessKey: 'LAB' } });
+    const { autoScaling, ec2, elbv2, sqs, ssm } = made;
+    const services: readonly [{ middlewareStack: unknown }, Service][] = [
+      [autoScaling, this.autoScaling],
+      [ec2, this.ec2],
+      [elbv2, this.elbv2],
+      [sqs, this.sqs],
+      [ssm, this.ssm],
+    ];
+    for (const [client, service] of services) {
+      const stack = client.middlewareStack as { add(middleware: Middleware, options: object): void };
+      // At the last step, outside of the deserialiser: serialisers, retries and paginators are the SDK's own.
+      const options = { step: 'deserialize', name: 'lab', priority: 'high' };
+      stack.add(
+        (_next, { commandName }) =>
+          async ({ input }) => {
+            const output = await this.#call(fn, service, commandName.replace(/Command$/, ''), input);
+            return { output: { ...output, $metadata: { httpStatusCode: 200, attempts: 1 } }, response: {} };
+          },
+        options,
+      );
+    }
+    return made;
+  }
+
+  async #call(fn: StackFunction, service: Service, name: string, input: unknown): Promise<object> {
+    if (this.#invocations.getStore()?.ended) return new Promise(() => {});
+    const counted = this.calls.get(fn.name) ?? new Map<string, number>();
+    this.calls.set(fn.name, counted.set(name, (counted.get(name) ?? 0) + 1));
+    await this.clock.sleep(this.random.between(...this.#times.call));
+    const operation = service.operations[name];
+    if (operation === undefined) throw new Error(`the lab does not know ${service.prefix}:${name}`);
+    const statements = this.stack.statements.get(fn.role) ?? [];
+    const own = `${service.prefix}:${name}`;
+    for (const { action, resource = '*', context = {} } of operation.needs?.(input as never) ?? [{ action: own }]) {
+      if (!allows(statements, { action, resource, context })) throw denied(action, resource);
+    }
+    return structuredClone(await operation.answer(input as never));
+  }
+
+  #instanceChanged(instance: LabInstance): void {
+    const { id, state } = instance;
+    this.emit('aws.ec2', 'EC2 Instance State-change Notification', { 'instance-id': id, state });
+    const times = this.#times;
+    if (state === 'pending') this.clock.after(this.random.between(...times.running), () => this.#starts(id));
+    if (state === 'running') this.#runs(instance).catch((error) => this.#failed(error));
+    if (state === 'shutting-down') {
+      this.ssm.agents.delete(id);
+      this.elbv2.gone(id);
+      this.engines.destroy(id).catch((error) => this.#failed(error));
+    }
+    if (state === 'terminated') this.autoScaling.gone(id);
+  }
+
+  #starts(id: string): void {
+    if (this.ec2.get(id).state === 'pending') this.ec2.become(id, 'running');
+  }
+
+  async #runs({ id, address, interface: { groups } }: LabInstance): Promise<void> {
+    this.autoScaling.running(id);
+    await this.engines.boot({ id, address, hostname: `ip-${address.replaceAll('.', '-')}` });
+    await this.engines.link(id, groups.includes(this.stack.swarmGroup));
+    await this.clock.sleep(this.random.between(...this.#times.agent));
+    if (this.ec2.get(id).state === 'running') this.ssm.agents.add(id);
+  }
+
+  #lifecycle(group: Group, id: string, kind: 'launch' | 'terminate'): void {
+    const launch = kind === 'launch';
+    this.emit('aws.autoscaling', `EC2 Instance-${kind} Lifecycle Action`, {
+      LifecycleActionToken: this.random.uuid(),
+      AutoScalingGroupName: group.name,
+      LifecycleHookName: `swarm-mesh-${kind}`,
+      EC2InstanceId: id,
+      LifecycleTransition: `autoscaling:EC2_INSTANCE_${launch ? 'LAUNCHING' : 'TERMINATING'}`,
+      Origin: launch ? 'EC2' : 'AutoScalingGroup',
+      Destination: launch ? 'AutoScalingGroup' : 'EC2',
+    });
+  }
+
+  #commandEnded({ id, document, status }: { id: string; document: string; status: string }): void {
+    this.emit('aws.ssm', 'EC2 Command Status-change Notification', {
+      'command-id': id,
+      'document-name': document,
+      status,
+    });
+  }
+
+  #tick(every: number): void {
+    this.clock.after(every, () => {
+      const event = { id: this.random.uuid(), source: 'aws.events', time: new Date(this.clock.now()).toISOString() };
+      for (const rule of this.stack.rules) {
+        if (rule.every !== undefined) for (const target of rule.targets) this.#send(target, event);
+      }
+      if (!this.#stopped) this.#tick(every);
+    });
+  }
+
+  #failed(error: unknown): void {
+    const data = { error: String(error) };
+    const line = { at: this.clock.now(), function: 'lab', level: 'error', message: 'the lab failed', data } as const;
+    this.log.push(line);
+    this.onLog(line);
+  }
+}
+
+type Middleware = (
+  next: unknown,
+  context: { commandName: string },
+) => (args: { input: unknown }) => Promise<{ output: object; response: object }>;
+
+/** Path parameters where a route like `PUT /services/{service}` fits; decoded once, as API Gateway does. */
+function matched(route: string, method: string, path: string): Record<string, string> | undefined {
+  const [verb, template = ''] = route.split(' ');
+  const wanted = template.split('/');
+  const given = path.split('/');
+  if (verb !== method || wanted.length !== given.length) return undefined;
+  const parameters: Record<string, string> = {};
+  for (const [i, part] of wanted.entries()) {
+    const name = /^\{(\w+)\}$/.exec(part)?.[1];
+    if (name !== undefined) parameters[name] = decodeURIComponent(given[i] ?? '');
+    else if (part !== given[i]) return undefined;
+  }
+  return parameters;
+}
+
+function gatewayEvent(
+  routeKey: string,
+  method: string,
+  path: string,
+  pathParameters: Record<string, string>,
+  body: unknown,
+  requestId: string,
+): APIGatewayProxyEventV2 {
+  const text = typeof body === 'string' ? body : JSON.stringify(body);
+  return {
+    version: '2.0',
+    routeKey,
+    rawPath: path,
+    rawQueryString: '',
+    headers: body === undefined ? {} : { 'content-type': 'application/json' },
+    requestContext: {
+      accountId: ACCOUNT,
+      apiId: 'lab',
+      domainName: 'lab',
+      domainPrefix: 'lab',
+      http: { method, path, protocol: 'HTTP/1.1', sourceIp: '127.0.0.1', userAgent: 'lab' },
+      requestId,
+      routeKey,
+      stage: '$default',
+      time: '',
+      timeEpoch: 0,
+    },
+    pathParameters,
+    ...(text === undefined ? {} : { body: text }),
+    isBase64Encoded: false,
+  };
+}

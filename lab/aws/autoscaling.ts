@@ -1,0 +1,178 @@
+/** Auto Scaling: groups that launch and terminate, and hooks that hold an instance in between. */
+import type * as sdk from '@aws-sdk/client-auto-scaling';
+import { hooks } from '../../src/model/names.ts';
+import type { LabClock } from '../clock.ts';
+import { ACCOUNT, REGION } from '../stack.ts';
+import type { Ec2 } from './ec2.ts';
+import { AwsError, operation, page, type Service } from './service.ts';
+
+export interface Group {
+  readonly name: string;
+  readonly zones: readonly string[];
+  readonly tags: ReadonlyMap<string, string>;
+  readonly launchHook: boolean;
+  readonly terminateHook: boolean;
+  /** Seconds. */
+  readonly heartbeat: number;
+  desired: number;
+  /** Lifecycle state by instance id. */
+  readonly states: Map<string, string>;
+}
+
+export interface GroupEvents {
+  launching(group: Group, instance: string): void;
+  terminating(group: Group, instance: string): void;
+  terminate(instance: string): void;
+}
+
+const SECURITY_GROUP = 'sg-0123456789abcdef0';
+
+export class AutoScaling implements Service {
+  readonly prefix = 'autoscaling';
+  readonly groups = new Map<string, Group>();
+  readonly #clock: LabClock;
+  readonly #ec2: Ec2;
+  readonly #events: GroupEvents;
+
+  constructor(clock: LabClock, ec2: Ec2, events: GroupEvents) {
+    this.#clock = clock;
+    this.#ec2 = ec2;
+    this.#events = events;
+  }
+
+  create(group: Omit<Group, 'desired' | 'states' | 'heartbeat'>): Group {
+    const created: Group = { ...group, desired: 0, heartbeat: 3600, states: new Map() };
+    this.groups.set(group.name, created);
+    return created;
+  }
+
+  /** Launches and terminates until the group has so many. */
+  scale(name: string, desired: number): void {
+    const group = this.#group(name);
+    group.desired = desired;
+    this.#balance(group);
+  }
+
+  /** Ends one instance; unless `shrink`, another one takes its place. */
+  end(id: string, shrink = false): void {
+    const group = this.groupOf(id);
+    if (group === undefined) {
+      this.#events.terminate(id);
+      return;
+    }
+    if (shrink) group.desired--;
+    this.#terminate(group, id);
+    this.#balance(group);
+  }
+
+  groupOf(id: string): Group | undefined {
+    return [...this.groups.values()].find(({ states }) => states.has(id));
+  }
+
+  /** EC2 says that an instance runs: its hook holds it, or it is in service. */
+  running(id: string): void {
+    const group = this.groupOf(id);
+    if (group?.states.get(id) !== 'Pending') return;
+    if (!group.launchHook) {
+      group.states.set(id, 'InService');
+      return;
+    }
+    group.states.set(id, 'Pending:Wait');
+    this.#events.launching(group, id);
+    this.#expire(group, id, 'Pending:Wait');
+  }
+
+  /** EC2 says that an instance is no more, for whatever reason. */
+  gone(id: string): void {
+    const group = this.groupOf(id);
+    group?.states.delete(id);
+    if (group !== undefined) this.#balance(group);
+  }
+
+  readonly operations = {
+    DescribeAutoScalingGroups: operation((input: sdk.AutoScalingGroupNamesType) => {
+      const found = [...this.groups.values()].filter(({ name }) => input.AutoScalingGroupNames?.includes(name) ?? true);
+      const { items, next } = page(found, input.MaxRecords, input.NextToken);
+      return {
+        AutoScalingGroups: items.map((group) => ({
+          AutoScalingGroupName: group.name,
+          DesiredCapacity: group.desired,
+          Instances: [...group.states].map(([InstanceId, LifecycleState]) => ({ InstanceId, LifecycleState })),
+        })),
+        NextToken: next,
+      };
+    }),
+
+    CompleteLifecycleAction: operation(
+      (input: sdk.CompleteLifecycleActionType) => {
+        const group = this.#group(input.AutoScalingGroupName ?? '');
+        const id = input.InstanceId ?? '';
+        const state = group.states.get(id);
+        const waiting = { [hooks.launch]: 'Pending:Wait', [hooks.terminate]: 'Terminating:Wait' }[
+          input.LifecycleHookName ?? ''
+        ];
+        if (state === undefined || state !== waiting) {
+          throw new AwsError('ValidationError', `No active Lifecycle Action found with instance ID ${id}`);
+        }
+        this.#proceed(group, id, state, input.LifecycleActionResult ?? 'ABANDON');
+        return {};
+      },
+      (input) => [
+        {
+          action: 'autoscaling:CompleteLifecycleAction',
+          resource: `arn:aws:autoscaling:${REGION}:${ACCOUNT}:autoScalingGroup:uuid:autoScalingGroupName/${input.AutoScalingGroupName}`,
+        },
+      ],
+    ),
+  };
+
+  #balance(group: Group): void {
+    const active = [...group.states].filter(([, state]) => !state.startsWith('Terminating')).map(([id]) => id);
+    for (let n = active.length; n < group.desired; n++) {
+      const inZone = (zone: string) =>
+        [...group.states.keys()].filter((id) => this.#ec2.instances.get(id)?.zone === zone).length;
+      const zone = group.zones.toSorted((a, b) => inZone(a) - inZone(b))[0] ?? '';
+      const tags = new Map([...group.tags, ['aws:autoscaling:groupName', group.name]]);
+      const instance = this.#ec2.launch({ zone, tags, group: SECURITY_GROUP });
+      group.states.set(instance.id, 'Pending');
+    }
+    for (const id of active.slice(0, Math.max(0, active.length - group.desired))) this.#terminate(group, id);
+  }
+
+  #terminate(group: Group, id: string): void {
+    if (group.states.get(id)?.startsWith('Terminating') !== false) return;
+    if (!group.terminateHook) {
+      group.states.set(id, 'Terminating');
+      this.#events.terminate(id);
+      return;
+    }
+    group.states.set(id, 'Terminating:Wait');
+    this.#events.terminating(group, id);
+    this.#expire(group, id, 'Terminating:Wait');
+  }
+
+  #expire(group: Group, id: string, state: string): void {
+    this.#clock.after(group.heartbeat * 1000, () => {
+      if (group.states.get(id) === state) this.#proceed(group, id, state, 'ABANDON');
+    });
+  }
+
+  #proceed(group: Group, id: string, state: string, result: string): void {
+    if (state === 'Terminating:Wait') {
+      group.states.set(id, 'Terminating:Proceed');
+      this.#events.terminate(id);
+    } else if (result === 'CONTINUE') {
+      group.states.set(id, 'InService');
+    } else {
+      group.states.set(id, 'Terminating:Proceed');
+      this.#events.terminate(id);
+      this.#balance(group);
+    }
+  }
+
+  #group(name: string): Group {
+    const group = this.groups.get(name);
+    if (group === undefined) throw new AwsError('ValidationError', `AutoScalingGroup name not found - ${name}`);
+    return group;
+  }
+}

@@ -1,0 +1,226 @@
+/** EC2: instances with their interfaces and tags, and the rules of the swarm's security group. */
+import type * as sdk from '@aws-sdk/client-ec2';
+import type { LabClock } from '../clock.ts';
+import type { Random } from '../random.ts';
+import { ACCOUNT, REGION } from '../stack.ts';
+import { AwsError, operation, page, type Service } from './service.ts';
+
+export type State = 'pending' | 'running' | 'stopping' | 'stopped' | 'shutting-down' | 'terminated';
+
+export interface LabInstance {
+  readonly id: string;
+  readonly zone: string;
+  readonly address: string;
+  readonly type: string;
+  readonly spot: boolean;
+  state: State;
+  launched: number;
+  terminated: number | undefined;
+  readonly tags: Map<string, string>;
+  readonly interface: { readonly id: string; groups: string[] };
+}
+
+interface Rule {
+  readonly id: string;
+  readonly group: string;
+  readonly protocol: string;
+  readonly from: number;
+  readonly to: number;
+  readonly source: string;
+}
+
+/** EC2 remembers a terminated instance for less than an hour. */
+const REMEMBERED = 3_600_000;
+const GROUPS_PER_INTERFACE = 5;
+const RULES_PER_GROUP = 60;
+
+export interface Ec2Hooks {
+  changed(instance: LabInstance): void;
+  groupsChanged(instance: LabInstance): void;
+}
+
+export class Ec2 implements Service {
+  readonly prefix = 'ec2';
+  readonly instances = new Map<string, LabInstance>();
+  readonly rules: Rule[] = [];
+  readonly #clock: LabClock;
+  readonly #random: Random;
+  readonly #hooks: Ec2Hooks;
+  #addresses = 0;
+
+  constructor(clock: LabClock, random: Random, hooks: Ec2Hooks) {
+    this.#clock = clock;
+    this.#random = random;
+    this.#hooks = hooks;
+  }
+
+  /** A new instance, pending. */
+  launch(options: { zone: string; tags: ReadonlyMap<string, string>; group: string; spot?: boolean }): LabInstance {
+    const n = this.#addresses++;
+    const subnet = { a: 1, b: 2, c: 3 }[options.zone.at(-1) ?? 'a'] ?? 4;
+    const instance: LabInstance = {
+      id: `i-${this.#random.hex(17)}`,
+      zone: options.zone,
+      address: `10.77.${subnet}.${10 + n}`,
+      type: 't4g.medium',
+      spot: options.spot ?? false,
+      state: 'pending',
+      launched: this.#clock.now(),
+      terminated: undefined,
+      tags: new Map(options.tags),
+      interface: { id: `eni-${this.#random.hex(17)}`, groups: [options.group] },
+    };
+    this.instances.set(instance.id, instance);
+    this.#hooks.changed(instance);
+    return instance;
+  }
+
+  become(id: string, state: State): void {
+    const instance = this.get(id);
+    if (instance.state === state) return;
+    instance.state = state;
+    if (state === 'terminated') instance.terminated = this.#clock.now();
+    this.#hooks.changed(instance);
+  }
+
+  get(id: string): LabInstance {
+    const instance = this.instances.get(id);
+    if (instance === undefined)
+      throw new AwsError('InvalidInstanceID.NotFound', `The instance ID '${id}' does not exist`);
+    return instance;
+  }
+
+  readonly operations = {
+    DescribeInstances: operation((input: sdk.DescribeInstancesRequest) => {
+      const found = [...this.instances.values()].filter(
+        (one) =>
+          (one.terminated === undefined || this.#clock.now() - one.terminated < REMEMBERED) &&
+          (input.Filters ?? []).every((filter) => passes(one, filter)),
+      );
+      const { items, next } = page(found, input.MaxResults, input.NextToken);
+      return { Reservations: items.map((one) => ({ Instances: [shown(one)] })), NextToken: next };
+    }),
+
+    ModifyNetworkInterfaceAttribute: operation(
+      (input: sdk.ModifyNetworkInterfaceAttributeRequest) => {
+        const instance = [...this.instances.values()].find((one) => one.interface.id === input.NetworkInterfaceId);
+        if (instance === undefined || instance.state === 'terminated') {
+          throw new AwsError('InvalidNetworkInterfaceID.NotFound', `${input.NetworkInterfaceId} does not exist`);
+        }
+        if ((input.Groups?.length ?? 0) > GROUPS_PER_INTERFACE) {
+          throw new AwsError('SecurityGroupsPerInterfaceLimitExceeded', 'too many security groups');
+        }
+        instance.interface.groups = [...(input.Groups ?? [])];
+        this.#hooks.groupsChanged(instance);
+        return {};
+      },
+      (input) => [
+        {
+          action: 'ec2:ModifyNetworkInterfaceAttribute',
+          resource: `arn:aws:ec2:${REGION}:${ACCOUNT}:network-interface/${input.NetworkInterfaceId}`,
+        },
+      ],
+    ),
+
+    CreateTags: operation(
+      (input: sdk.CreateTagsRequest) => {
+        const instances = (input.Resources ?? []).map((id) => this.get(id));
+        for (const { tags } of instances) {
+          for (const { Key, Value } of input.Tags ?? []) tags.set(String(Key), String(Value));
+        }
+        return {};
+      },
+      (input) =>
+        (input.Resources ?? []).map((id) => ({
+          action: 'ec2:CreateTags',
+          resource: `arn:aws:ec2:${REGION}:${ACCOUNT}:instance/${id}`,
+          context: tagContext('aws:ResourceTag', this.instances.get(id)?.tags),
+        })),
+    ),
+
+    DescribeSecurityGroupRules: operation((input: sdk.DescribeSecurityGroupRulesRequest) => {
+      const groups = input.Filters?.find(({ Name }) => Name === 'group-id')?.Values ?? [];
+      const { items, next } = page(
+        this.rules.filter(({ group }) => groups.includes(group)),
+        input.MaxResults,
+        input.NextToken,
+      );
+      return {
+        SecurityGroupRules: items.map((rule) => ({
+          SecurityGroupRuleId: rule.id,
+          GroupId: rule.group,
+          IsEgress: false,
+          IpProtocol: rule.protocol,
+          FromPort: rule.from,
+          ToPort: rule.to,
+          ReferencedGroupInfo: { GroupId: rule.source },
+        })),
+        NextToken: next,
+      };
+    }),
+
+    AuthorizeSecurityGroupIngress: operation(
+      (input: sdk.AuthorizeSecurityGroupIngressRequest) => {
+        for (const permission of input.IpPermissions ?? []) {
+          const rule = {
+            id: `sgr-${this.#random.hex(17)}`,
+            group: String(input.GroupId),
+            protocol: String(permission.IpProtocol),
+            from: Number(permission.FromPort),
+            to: Number(permission.ToPort),
+            source: String(permission.UserIdGroupPairs?.[0]?.GroupId),
+          };
+          const same = (one: Rule) => JSON.stringify({ ...one, id: '' }) === JSON.stringify({ ...rule, id: '' });
+          if (this.rules.some(same))
+            throw new AwsError('InvalidPermission.Duplicate', 'the specified rule already exists');
+          if (this.rules.length >= RULES_PER_GROUP) {
+            throw new AwsError('RulesPerSecurityGroupLimitExceeded', 'The maximum number of rules has been reached.');
+          }
+          this.rules.push(rule);
+        }
+        return { Return: true };
+      },
+      (input) => [{ action: 'ec2:AuthorizeSecurityGroupIngress', resource: groupArn(input.GroupId) }],
+    ),
+
+    RevokeSecurityGroupIngress: operation(
+      (input: sdk.RevokeSecurityGroupIngressRequest) => {
+        for (const id of input.SecurityGroupRuleIds ?? []) {
+          const at = this.rules.findIndex((rule) => rule.id === id);
+          if (at < 0) throw new AwsError('InvalidSecurityGroupRuleId.NotFound', `${id} does not exist`);
+          this.rules.splice(at, 1);
+        }
+        return { Return: true };
+      },
+      (input) => [{ action: 'ec2:RevokeSecurityGroupIngress', resource: groupArn(input.GroupId) }],
+    ),
+  };
+}
+
+const groupArn = (id: string | undefined) => `arn:aws:ec2:${REGION}:${ACCOUNT}:security-group/${id}`;
+
+export const tagContext = (prefix: string, tags: ReadonlyMap<string, string> | undefined) =>
+  Object.fromEntries([...(tags ?? [])].map(([key, value]) => [`${prefix}/${key}`, value]));
+
+function passes(instance: LabInstance, { Name = '', Values = [] }: sdk.Filter): boolean {
+  if (Name === 'instance-id') return Values.includes(instance.id);
+  if (Name.startsWith('tag:')) return Values.includes(instance.tags.get(Name.slice(4)) ?? '\0');
+  throw new AwsError('InvalidParameterValue', `The filter '${Name}' is invalid`);
+}
+
+function shown(one: LabInstance): sdk.Instance {
+  const alive = one.state !== 'terminated';
+  return {
+    InstanceId: one.id,
+    State: { Name: one.state },
+    Placement: { AvailabilityZone: one.zone },
+    InstanceType: one.type as sdk._InstanceType,
+    LaunchTime: new Date(one.launched),
+    ...(alive ? { PrivateIpAddress: one.address } : {}),
+    ...(one.spot ? { InstanceLifecycle: 'spot' } : {}),
+    NetworkInterfaces: alive
+      ? [{ NetworkInterfaceId: one.interface.id, Groups: one.interface.groups.map((GroupId) => ({ GroupId })) }]
+      : [],
+    Tags: [...one.tags].map(([Key, Value]) => ({ Key, Value })),
+  };
+}

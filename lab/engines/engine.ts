@@ -1,0 +1,42 @@
+/** What stands behind an instance: a Docker engine, real or modelled. Both pass test/contracts/engines.ts. */
+import type { ActName } from '../../node/documents.ts';
+
+export interface Host {
+  readonly id: string;
+  readonly address: string;
+  readonly hostname: string;
+}
+
+export interface Ran {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Where the workers' token lives: Parameter Store, as a node reaches it. */
+export interface TokenStore {
+  get(name: string): string | undefined;
+  put(name: string, value: string, key: string): void;
+}
+
+export interface Engines {
+  readonly kind: 'simulated' | 'docker';
+  /** Starts an engine on an instance. */
+  boot(host: Host): Promise<void>;
+  /** The instance is gone: its engine, containers and disk too. */
+  destroy(id: string): Promise<void>;
+  /** Runs a document's script on the instance, its parameters in the environment as SSM_NAME. */
+  run(id: string, act: ActName, script: string, parameters: Readonly<Record<string, string>>): Promise<Ran>;
+  /** Whether the instance's security group lets the other nodes through. */
+  link(id: string, open: boolean): Promise<void>;
+  /** Whether something listens on a port of the instance, as a TCP health check sees it. */
+  probe(id: string, port: number): Promise<boolean>;
+  /** One request to a port of an instance: the name of the replica that answered, or undefined. */
+  ask(id: string, port: number): Promise<string | undefined>;
+  /** An operator's `docker service create` of a web server that answers with its replica's name. */
+  serve(manager: string, service: string, replicas: number): Promise<void>;
+  /** Names of a service's running replicas, each with the instance it runs on. */
+  replicas(manager: string, service: string): Promise<{ name: string; instance: string }[]>;
+  /** Stops everything it started. */
+  close(): Promise<void>;
+}

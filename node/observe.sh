@@ -1,0 +1,39 @@
+# What this node knows of the swarm, as one JSON line. A manager's view of nodes and services is packed (gzip, base64)
+# and cut into pages, since Run Command returns 24,000 characters at most. PAGE counts from 1.
+PAGE_SIZE=20000
+
+SELF=$(info '"state":<json .Swarm.LocalNodeState>,"node":<json .Swarm.NodeID>,"control":<json .Swarm.ControlAvailable>,"fault":<json .Swarm.Error>,"cluster":<with .Swarm.Cluster><json .ID><else>null<end>,"address":<json .Swarm.NodeAddr>,"managers":<json .Swarm.RemoteManagers>,"engine":<json .ServerVersion>')
+
+view() {
+  IDS=$(docker node ls --quiet)
+  [ -n "$IDS" ] || return 1
+  # shellcheck disable=SC2086 # ids are one word each
+  docker node inspect --format "$(template '["node",<json .ID>,<json .Description.Hostname>,<json .Spec.Role>,<json .Spec.Availability>,<json .Status.State>,<json .Status.Addr>,<with .ManagerStatus>[<json .Reachability>,<json .Leader>,<json .Addr>]<else>null<end>,<json (index .Spec.Labels "swarm-mesh.instance")>]')" $IDS
+  # shellcheck disable=SC2086
+  for ID in $(docker node inspect --format "$(template '<if eq .Spec.Availability "drain"><.ID><end>')" $IDS); do
+    LEFT=$(docker node ps --no-trunc --format "$(template '<.CurrentState>')" "$ID" |
+      grep -c -E '^(New|Allocated|Pending|Assigned|Accepted|Preparing|Ready|Starting|Running)' || true)
+    printf '["tasks","%s",%s]\n' "$ID" "$LEFT"
+  done
+  SERVICES=$(docker service ls --quiet)
+  # shellcheck disable=SC2016,SC2086 # $K and $V are the template's own
+  [ -z "$SERVICES" ] ||
+    docker service inspect --format "$(template '["service",<json .ID>,<json .Spec.Name>,[<range $K, $V := .Spec.Labels><if eq (printf "%.11s" $K) "swarm-mesh."><json $K>,<json $V>,<end><end>null],<json .Endpoint.Ports>]')" $SERVICES
+}
+
+case $SELF in
+*'"control":true'*)
+  # A manager whose swarm has lost its quorum says control:true and fails here: then what it says of itself is all.
+  if VIEW=$(view 2>&1); then
+    PACKED=$(printf '%s' "$VIEW" | gzip -9n | base64 | tr -d '\n')
+    SUM=$(printf '%s' "$VIEW" | cksum | tr ' ' '-')
+    PAGES=$(((${#PACKED} + PAGE_SIZE - 1) / PAGE_SIZE))
+    FROM=$(((SSM_PAGE - 1) * PAGE_SIZE + 1))
+    CHUNK=$(printf '%s' "$PACKED" | cut -c "$FROM-$((FROM + PAGE_SIZE - 1))")
+    printf '{"ok":true,%s,"pages":%s,"page":%s,"sum":"%s","view":"%s"}\n' "$SELF" "$PAGES" "$SSM_PAGE" "$SUM" "$CHUNK"
+  else
+    printf '{"ok":true,%s,"unreadable":%s}\n' "$SELF" "$(text "$VIEW" | cut -c 1-1000)"
+  fi
+  ;;
+*) printf '{"ok":true,%s}\n' "$SELF" ;;
+esac

@@ -1,0 +1,90 @@
+/** The stack's parameters: read, checked all at once, and turned into what serverless.yml needs. */
+import { z } from 'zod';
+
+const list = (item: RegExp) =>
+  z
+    .string()
+    .transform((text) => text.split(',').map((part) => part.trim()))
+    .refine((parts) => parts.every((part) => item.test(part)) && new Set(parts).size === parts.length);
+
+const octet = '(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])';
+const cidr = new RegExp(`^${octet}(\\.${octet}){3}/(3[0-2]|[12]?[0-9])$`);
+const flag = z.enum(['true', 'false']).transform((text) => text === 'true');
+
+/** What each parameter should look like, and its value where none is given. */
+const known = {
+  cluster: {
+    shape: 'a name of 2 to 18 lower-case letters, digits and hyphens that begins with a letter, like "prod"',
+    schema: z.string().regex(/^[a-z][a-z0-9-]{0,16}[a-z0-9]$/),
+  },
+  vpc: { shape: 'the id of a VPC, like "vpc-0a1b2c3d"', schema: z.string().regex(/^vpc-[0-9a-f]{8,17}$/) },
+  subnets: {
+    shape: 'ids of subnets of that VPC, one a zone, joined by commas, like "subnet-0a1b2c3d,subnet-4e5f6071"',
+    schema: list(/^subnet-[0-9a-f]{8,17}$/),
+  },
+  managers: {
+    shape: 'how many instances vote: 1, 3, 5 or 7',
+    schema: z.enum(['1', '3', '5', '7']).transform(Number),
+    default: '3',
+  },
+  scheme: {
+    shape: '"internal" or "internet-facing"',
+    schema: z.enum(['internal', 'internet-facing']),
+    default: 'internet-facing',
+  },
+  allowedCidrs: {
+    shape: 'IPv4 ranges whose clients may use the published ports, joined by commas, like "10.0.0.0/8"',
+    schema: list(cidr),
+    default: '0.0.0.0/0',
+  },
+  exposeAll: {
+    shape: '"true" (every port published on the mesh gets a listener) or "false" (only those asked for)',
+    schema: flag,
+    default: 'false',
+  },
+} as const;
+
+type Name = keyof typeof known;
+export const names = Object.keys(known) as Name[];
+
+/** Reads every parameter through `given`. Throws one error that names each fault, with what it should be. */
+export async function parameters(given: (name: Name) => Promise<unknown>) {
+  const faults: string[] = [];
+  const read = async <N extends Name>(name: N): Promise<z.output<(typeof known)[N]['schema']>> => {
+    const one = known[name];
+    const raw = await given(name);
+    const text = raw === undefined || raw === null ? '' : String(raw);
+    const value = one.schema.safeParse(text === '' && 'default' in one ? one.default : text);
+    if (value.success) return value.data as z.output<(typeof known)[N]['schema']>;
+    faults.push(`  --param ${name}=…  should be ${one.shape}; ${text === '' ? 'it is missing' : `it is "${text}"`}`);
+    return undefined as never;
+  };
+  const [cluster, vpc, subnets, managers, scheme, allowedCidrs, exposeAll] = [
+    await read('cluster'),
+    await read('vpc'),
+    await read('subnets'),
+    await read('managers'),
+    await read('scheme'),
+    await read('allowedCidrs'),
+    await read('exposeAll'),
+  ];
+  // A plain Error with no stack: osls prints the stack, and a deployer wants the faults.
+  if (faults.length > 0) throw Object.assign(new Error(), { stack: `\n${faults.join('\n')}\n` });
+  return {
+    cluster,
+    vpc,
+    subnets,
+    managers: String(managers),
+    scheme,
+    exposeAll: String(exposeAll),
+    ingress: allowedCidrs.flatMap((CidrIp) =>
+      (['tcp', 'udp'] as const).map((IpProtocol) => ({
+        IpProtocol,
+        FromPort: 1,
+        ToPort: 65535,
+        CidrIp,
+        Description: 'Clients of published ports (only listeners answer)',
+      })),
+    ),
+  };
+}

@@ -1,0 +1,120 @@
+/** Carries out a plan's actions. One that fails spares its siblings: what it leaves undone is planned again. */
+import type { App } from './app.ts';
+import { explained } from './aws/commands.ts';
+import { alreadyThere, Fault, message, unless } from './errors.ts';
+import { type Action, type NodeLabels, never } from './model/action.ts';
+import { parameters, tags } from './model/names.ts';
+import type { Memory } from './observe.ts';
+
+export interface Result {
+  readonly action: Action;
+  /** Undefined where it succeeded. */
+  readonly error: unknown;
+}
+
+/** At once, since a plan only holds actions that do not depend on one another. */
+export async function apply(app: App, actions: readonly Action[], memory: Memory): Promise<Result[]> {
+  return Promise.all(
+    actions.map(async (action) => {
+      try {
+        await act(app, action, memory);
+        return { action, error: undefined };
+      } catch (error) {
+        const hint = error instanceof Fault ? error.hint : undefined;
+        app.log.warn('an action failed and is planned again', { action, error: message(error), hint });
+        return { action, error };
+      }
+    }),
+  );
+}
+
+async function act(app: App, action: Action, memory: Memory): Promise<unknown> {
+  const { ec2, balancer, commands } = app;
+  const stored = { TOKEN: parameters(app.config.cluster).workerToken, REGION: app.config.region };
+  switch (action.do) {
+    case 'attach security group':
+      return ec2.setGroups(action.instance, action.interface, action.groups);
+    case 'tag':
+      return ec2.tag(action.instances, {
+        [tags.state]: action.stage,
+        [tags.since]: new Date(app.clock.now()).toISOString(),
+        [tags.reason]: action.reason ?? '',
+      });
+    case 'initialise':
+      return initialise(app, action, { ...stored, ADDRESS: action.address, KEY: app.config.tokenKey }, memory);
+    case 'record swarm':
+      return app.parameters.record(action.record);
+    case 'record managers':
+      return app.parameters.ledger(action.ledger);
+    case 'join':
+      return join(app, action.instances, { ...stored, MANAGERS: action.managers.join(',') }, memory);
+    case 'label':
+      return commands.once('label', action.via, { LABELS: action.nodes.map(labelled).join(',') }, 60_000);
+    case 'promote':
+    case 'demote':
+    case 'drain':
+    case 'activate':
+      return commands.once(action.do, action.via, { NODE: action.node });
+    case 'remove':
+      return commands.once('remove', action.via, { NODE: action.node, FORCE: action.force ? 'yes' : 'no' });
+    case 'leave':
+      await commands.once('leave', action.instance, {}, 45_000);
+      memory.joins.delete(action.instance);
+      memory.left.set(action.instance, app.clock.now());
+      return;
+    case 'create target group':
+      return balancer.createGroup(action.name, action.port, action.protocol);
+    case 'create listener':
+      return unless(alreadyThere, () => balancer.createListener(action.port, action.protocol, action.group));
+    case 'allow':
+      return ec2.allow(action.from, action.to, action.protocol);
+    case 'revoke':
+      return ec2.revoke(action.rule);
+    case 'register':
+      return balancer.register(action.group, action.instances);
+    case 'deregister':
+      return balancer.deregister(action.group, action.instances);
+    case 'delete listener':
+      return balancer.deleteListener(action.listener);
+    case 'delete target group':
+      return balancer.deleteGroup(action.group);
+    case 'complete hook':
+      return app.autoScaling.complete(action);
+    default:
+      return never(action);
+  }
+}
+
+/** The lock first: whoever did not get it must not initialise. */
+async function initialise(
+  app: App,
+  { instance, record, lock }: Extract<Action, { do: 'initialise' }>,
+  given: { ADDRESS: string; KEY: string; TOKEN: string; REGION: string },
+  memory: Memory,
+): Promise<void> {
+  if (lock === 'create') await app.parameters.claim(record);
+  if (lock === 'take') await app.parameters.record(record);
+  const { node } = await app.commands.once('init', instance, given, 60_000);
+  memory.joins.set(instance, { at: app.clock.now(), node, failure: undefined });
+}
+
+/** Remembers each answer: what an instance says of itself is not to be seen on a manager at once. */
+async function join(
+  app: App,
+  instances: readonly string[],
+  given: { MANAGERS: string; TOKEN: string; REGION: string },
+  memory: Memory,
+): Promise<void> {
+  const outcomes = await app.commands.run('join', instances, given, 60_000);
+  for (const [instance, outcome] of outcomes) {
+    const node = outcome.kind === 'answered' && outcome.answer.ok ? outcome.answer.node : undefined;
+    const waits = outcome.kind === 'pending' || (outcome.kind === 'answered' && outcome.answer.ok);
+    const failure = waits ? undefined : explained(outcome);
+    if (failure !== undefined) app.log.warn('a join failed and is tried again', { instance, failure });
+    memory.joins.set(instance, { at: app.clock.now(), node, failure });
+  }
+}
+
+/** A group's name may hold anything; what a label can not carry safely becomes an underscore. */
+const labelled = ({ node, instance, zone, type, lifecycle, group }: NodeLabels) =>
+  [node, instance, zone, type, lifecycle, group].map((part) => part.replace(/[^A-Za-z0-9@%+=:_./-]/g, '_')).join(';');

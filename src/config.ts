@@ -1,0 +1,51 @@
+/** The environment, read once: every fault named at once. */
+import { z } from 'zod';
+import { Malformed } from './errors.ts';
+import type { Settings } from './model/observed.ts';
+
+const Environment = z.object({
+  CLUSTER: z.string().regex(/^[a-z][a-z0-9-]{0,16}[a-z0-9]$/),
+  ACCOUNT: z.string().regex(/^\d{12}$/),
+  AWS_REGION: z.string().min(1),
+  MANAGERS: z.enum(['1', '3', '5', '7']).transform(Number),
+  EXPOSE_ALL: z.enum(['true', 'false']).transform((text) => text === 'true'),
+  VPC: z.string().startsWith('vpc-'),
+  SWARM_GROUP: z.string().startsWith('sg-'),
+  BALANCER_GROUP: z.string().startsWith('sg-'),
+  BALANCER: z.string().startsWith('arn:'),
+  TOKEN_KEY: z.string().startsWith('arn:'),
+  WAKE_QUEUE: z.url(),
+});
+
+export interface Config extends Settings {
+  readonly account: string;
+  readonly region: string;
+  readonly vpc: string;
+  readonly balancer: string;
+  readonly balancerGroup: string;
+  readonly tokenKey: string;
+  readonly wakeQueue: string;
+}
+
+/** Throws Malformed with each variable that is missing or wrong. */
+export function config(environment: Readonly<Record<string, string | undefined>>): Config {
+  const read = Environment.safeParse(environment);
+  if (!read.success) {
+    const faults = read.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`);
+    throw new Malformed(`the function's environment is not as serverless.yml sets it: ${faults.join('; ')}`);
+  }
+  const env = read.data;
+  return Object.freeze({
+    cluster: env.CLUSTER,
+    account: env.ACCOUNT,
+    region: env.AWS_REGION,
+    managers: env.MANAGERS,
+    exposeAll: env.EXPOSE_ALL,
+    vpc: env.VPC,
+    swarmGroup: env.SWARM_GROUP,
+    balancer: env.BALANCER,
+    balancerGroup: env.BALANCER_GROUP,
+    tokenKey: env.TOKEN_KEY,
+    wakeQueue: env.WAKE_QUEUE,
+  });
+}

@@ -1,0 +1,39 @@
+/** The names that users and AWS see. */
+import type { Protocol } from './observed.ts';
+
+export const tags = {
+  cluster: 'swarm-mesh:cluster',
+  role: 'swarm-mesh:role',
+  state: 'swarm-mesh:state',
+  since: 'swarm-mesh:since',
+  reason: 'swarm-mesh:reason',
+  drain: 'swarm-mesh:drain',
+} as const;
+
+export const labels = {
+  /** On a service: `true`, or a list of ports such as `8080/tcp,53/udp`. */
+  expose: 'swarm-mesh.expose',
+  /** On a service, written by the API: one for each port it published. */
+  exposed: (published: number, protocol: Protocol) => `swarm-mesh.expose.${published}.${protocol}`,
+} as const;
+
+export const hooks = { launch: 'swarm-mesh-launch', terminate: 'swarm-mesh-terminate' } as const;
+
+export const parameters = (cluster: string) => ({
+  swarm: `/swarm-mesh/${cluster}/swarm`,
+  managers: `/swarm-mesh/${cluster}/managers`,
+  workerToken: `/swarm-mesh/${cluster}/worker-token`,
+});
+
+export const documentName = (cluster: string, act: string) => `swarm-mesh-${cluster}-${act}`;
+
+/** At most 32 characters, since a cluster's name has at most 18. */
+export const targetGroupName = (cluster: string, port: number, protocol: Protocol) => `${cluster}-${port}-${protocol}`;
+
+/** How long an instance may take from our first sight of it to a member. */
+export const JOIN_DEADLINE = 10 * 60_000;
+/** How long a leaving instance may be held back, by a command that it does not answer or a task that does not stop. */
+export const LEAVE_DEADLINE = 15 * 60_000;
+/** Run Command addresses at most 50 instances by id. */
+export const JOIN_BATCH = 50;
+export const SWARM_PORT = 2377;

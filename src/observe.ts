@@ -1,0 +1,93 @@
+/** One consistent Observed. EC2 and the stored record have to be read; every other source may be unknown. */
+import type { App } from './app.ts';
+import type { TaggedInstance } from './aws/ec2.ts';
+import { message } from './errors.ts';
+import {
+  type Balancer,
+  type Instance,
+  type InstanceId,
+  type JoinAnswer,
+  type Millis,
+  type Observed,
+  type Seen,
+  type SwarmSight,
+  seen,
+  unseen,
+} from './model/observed.ts';
+import { isGone } from './plan/standing.ts';
+import { managersOf, sight } from './swarm.ts';
+
+/** What this run of the cycle was told by the instances themselves, and can not be seen from outside yet. */
+export interface Memory {
+  readonly joins: Map<InstanceId, JoinAnswer>;
+  readonly left: Map<InstanceId, Millis>;
+}
+export const memory = (): Memory => ({ joins: new Map(), left: new Map() });
+
+export async function observe(app: App, { joins, left }: Memory): Promise<Observed> {
+  const [instances, { record, ledger }, balancer] = await Promise.all([
+    instancesOf(app),
+    app.parameters.read(),
+    attempt<Balancer>(() => balancerOf(app)),
+  ]);
+  const known = { instances, record, ledger };
+  const agents = await attempt(() => agentsOf(app, instances, managersOf(known).length === 0));
+  const looked = await attempt(() => sight(app, known, agents));
+  const swarm: SwarmSight = looked.ok ? looked.value : { kind: 'unknown', why: looked.why };
+  return {
+    ...known,
+    instances: [...instances, ...(await buried(app, swarm, instances))],
+    agents,
+    swarm,
+    balancer,
+    joins,
+    left,
+  };
+}
+
+export async function instancesOf(app: App): Promise<Instance[]> {
+  const tagged = await app.ec2.ofCluster();
+  const groups = [...new Set(tagged.flatMap(({ groupName }) => (groupName === undefined ? [] : [groupName])))];
+  const lifecycles = groups.length === 0 ? new Map() : await app.autoScaling.lifecycles(groups);
+  return tagged.map((one) => ({ ...one, group: lifecycles.get(one.id) }));
+}
+
+async function balancerOf(app: App): Promise<Balancer> {
+  const [groups, listeners, rules] = await Promise.all([
+    app.balancer.groups(),
+    app.balancer.listeners(),
+    app.ec2.ingressRules(),
+  ]);
+  return { groups, listeners, rules };
+}
+
+/** Only those are asked about that a command will go to and that no manager answers for: the settled cost nothing. */
+async function agentsOf(app: App, instances: readonly Instance[], nobodyToAsk: boolean): Promise<Set<InstanceId>> {
+  const asked = instances.filter(
+    ({ state, stage, role }) => state === 'running' && (stage !== 'member' || (nobodyToAsk && role === 'manager')),
+  );
+  return asked.length === 0 ? new Set() : app.commands.online(asked.map(({ id }) => id));
+}
+
+/**
+ * Instances that a node is labelled with and that no longer carry our tag in EC2's answer: looked up by id, and taken
+ * only where EC2 says that they are no more. One that runs has lost its tag by somebody's hand.
+ */
+async function buried(app: App, swarm: SwarmSight, instances: readonly Instance[]): Promise<Instance[]> {
+  if (swarm.kind !== 'seen') return [];
+  const known = new Set(instances.map(({ id }) => id));
+  const strange = swarm.swarm.nodes.flatMap(({ instance }) =>
+    instance === undefined || known.has(instance) ? [] : [instance],
+  );
+  if (strange.length === 0) return [];
+  const found: TaggedInstance[] = await app.ec2.byId(strange);
+  return found.map((one) => ({ ...one, group: undefined })).filter(isGone);
+}
+
+async function attempt<T>(read: () => Promise<T>): Promise<Seen<T>> {
+  try {
+    return seen(await read());
+  } catch (error) {
+    return unseen(message(error));
+  }
+}

@@ -1,0 +1,195 @@
+/** From a running instance to a member: security group, agent, join, label, and the launch hook. */
+import { type Action, type NodeLabels, nothing, type Plan, together } from '../model/action.ts';
+import { chunks } from '../model/collections.ts';
+import { hooks, JOIN_BATCH, JOIN_DEADLINE, SWARM_PORT } from '../model/names.ts';
+import type { Balancer, Instance, Millis, Observed, Settings, Swarm } from '../model/observed.ts';
+import { isMember, type Standing, swarmOf } from './standing.ts';
+
+/** A join that goes on in the background, or was refused, is tried again after this. */
+const JOIN_AGAIN = 15_000;
+
+export function joining(all: readonly Standing[], observed: Observed, settings: Settings, now: Millis): Plan {
+  const wanted = all.filter(
+    (one) => one.instance.state === 'running' && one.departure === undefined && !inWarmPool(one),
+  );
+  const at = (phase: Phase) => wanted.filter((one) => phaseOf(one, now) === phase);
+  return together(
+    // The newest are left to the launch handler, which is at work on them.
+    of(wanted.filter((one) => phaseOf(one, now) !== 'fresh').flatMap(({ instance }) => attaching(instance, settings))),
+    of(greeting(at('fresh'))),
+    ...at('failed').map(({ instance }) => ({
+      actions: abandoning(instance),
+      waits: [],
+      notes: [`${instance.id} has failed: see its tag swarm-mesh:reason; remove its tag swarm-mesh:state to try again`],
+    })),
+    of(at('late').map((one) => failing(one, observed))),
+    {
+      ...nothing,
+      waits: at('restarting').map(({ instance, node }) => `${instance.id} is ${node?.state} in the swarm`),
+    },
+    arriving([...at('willing'), ...at('fresh')], observed, now),
+    welcoming(at('member'), observed),
+  );
+}
+
+const inWarmPool = ({ instance }: Standing) => instance.group?.state.startsWith('Warmed:') === true;
+const of = (actions: readonly Action[]): Plan => ({ ...nothing, actions });
+
+type Phase = 'failed' | 'member' | 'fresh' | 'restarting' | 'late' | 'willing';
+
+function phaseOf(one: Standing, now: Millis): Phase {
+  const { stage, since } = one.instance;
+  if (stage === 'failed') return 'failed';
+  if (isMember(one)) return 'member';
+  if (stage === 'arriving' && since !== undefined) return now - since > JOIN_DEADLINE ? 'late' : 'willing';
+  // A member that is not Ready keeps its stage: it was here, and its engine may only be restarting.
+  return stage === 'member' && one.node !== undefined ? 'restarting' : 'fresh';
+}
+
+function greeting(fresh: readonly Standing[]): Action[] {
+  const instances = fresh.map(({ instance }) => instance.id);
+  const because = 'running, and not in the swarm yet';
+  return instances.length === 0 ? [] : [{ do: 'tag', instances, stage: 'arriving', because }];
+}
+
+function failing(one: Standing, observed: Observed): Action {
+  const because = `not a member within ${JOIN_DEADLINE / 60_000} minutes: ${failure(one, observed)}`;
+  return { do: 'tag', instances: [one.instance.id], stage: 'failed', reason: because, because };
+}
+
+function arriving(arrivals: readonly Standing[], observed: Observed, now: Millis): Plan {
+  const swarm = swarmOf(observed);
+  if (swarm === undefined) {
+    return { ...nothing, waits: arrivals.map(({ instance }) => `${instance.id} waits for the swarm`) };
+  }
+  const ready = arrivals.filter(({ node }) => node?.state === 'ready');
+  const outside = arrivals.filter(({ node }) => node === undefined);
+  const waits = arrivals.flatMap(({ instance, node }) =>
+    node === undefined || node.state === 'ready' ? [] : [`${instance.id} is ${node.state} in the swarm`],
+  );
+  const { joins, waits: pending } = batches(outside, observed, swarm, now);
+  return { ...nothing, actions: [...labelling(ready, swarm), ...joins], waits: [...waits, ...pending] };
+}
+
+/** One action for each interface that lacks the group: a merged list, since EC2 replaces what it is given. */
+function attaching(instance: Instance, settings: Settings): Action[] {
+  return instance.interfaces
+    .filter(({ groups }) => !groups.includes(settings.swarmGroup))
+    .map(({ id, groups }) => ({
+      do: 'attach security group',
+      instance: instance.id,
+      interface: id,
+      groups: [...groups, settings.swarmGroup],
+      because: 'it lacks the security group through which nodes reach one another',
+    }));
+}
+
+function labelling(ready: readonly Standing[], swarm: Swarm): Action[] {
+  const nodes: NodeLabels[] = ready.flatMap(({ instance, node }) =>
+    node === undefined
+      ? []
+      : [
+          {
+            node: node.id,
+            instance: instance.id,
+            zone: instance.zone,
+            type: instance.type,
+            lifecycle: instance.lifecycle,
+            group: instance.group?.name ?? '',
+          },
+        ],
+  );
+  return chunks(nodes, JOIN_BATCH).map((chunk) => ({
+    do: 'label',
+    via: swarm.from,
+    nodes: chunk,
+    because: 'Ready on a manager, and not labelled with its instance yet',
+  }));
+}
+
+function batches(outside: readonly Standing[], observed: Observed, swarm: Swarm, now: Millis) {
+  const waits: string[] = [];
+  const due = outside.filter(({ instance }) => {
+    if (!observed.agents.ok) {
+      waits.push(`${instance.id}: whether its SSM agent is online is unknown (${observed.agents.why})`);
+      return false;
+    }
+    if (!observed.agents.value.has(instance.id)) {
+      waits.push(`${instance.id} waits for its SSM agent`);
+      return false;
+    }
+    const answer = observed.joins.get(instance.id);
+    if (answer === undefined || now - answer.at >= JOIN_AGAIN) return true;
+    waits.push(`${instance.id} joins${answer.failure === undefined ? '' : ` (last: ${answer.failure})`}`);
+    return false;
+  });
+  const managers = swarm.nodes
+    .filter((node) => node.role === 'manager' && node.manager?.reachability === 'reachable')
+    .toSorted((a, b) => Number(b.manager?.leader) - Number(a.manager?.leader))
+    .slice(0, 7)
+    .map((node) => `${host(node.manager?.address ?? '') || node.address}:${SWARM_PORT}`);
+  if (managers.length === 0) return { joins: [], waits: [...waits, 'no manager is reachable to join'] };
+  const joins: Action[] = chunks(due, JOIN_BATCH).map((chunk) => ({
+    do: 'join',
+    instances: chunk.map(({ instance }) => instance.id),
+    managers,
+    because: 'running, its agent online, and not in the swarm',
+  }));
+  return { joins, waits };
+}
+
+const host = (address: string) => address.replace(/:\d+$/, '');
+
+/** A member is tagged as one at once; its launch hook is completed when the balancer finds it healthy. */
+function welcoming(members: readonly Standing[], observed: Observed): Plan {
+  const newcomers = members.filter(({ instance }) => instance.stage !== 'member').map(({ instance }) => instance.id);
+  const actions: Action[] =
+    newcomers.length === 0
+      ? []
+      : [{ do: 'tag', instances: newcomers, stage: 'member', because: 'Ready in the swarm and labelled' }];
+  const waits: string[] = [];
+  for (const { instance } of members) {
+    if (instance.group?.state !== 'Pending:Wait') continue;
+    const health = observed.balancer.ok ? healthIn(observed.balancer.value, instance.id) : observed.balancer.why;
+    if (health === undefined) {
+      actions.push(completing(instance, instance.group.name, 'CONTINUE', 'a member, and healthy in the balancer'));
+    } else waits.push(`${instance.id} is not healthy in the balancer yet: ${health}`);
+  }
+  return { ...nothing, actions, waits };
+}
+
+/** Undefined where nothing speaks against it. A port that is healthy nowhere is its service's trouble, not the node's. */
+function healthIn(balancer: Balancer, instance: string): string | undefined {
+  for (const group of balancer.groups.filter(({ ours }) => ours)) {
+    const mine = group.targets.find((target) => target.instance === instance);
+    if (mine === undefined) return `port ${group.port} has no target for it`;
+    if (mine.state === 'healthy') continue;
+    const elsewhere = group.targets.some(({ state }) => state === 'healthy' || state === 'initial');
+    if (elsewhere) return `port ${group.port} is ${mine.state}`;
+  }
+  return undefined;
+}
+
+const abandoning = (instance: Instance): Action[] =>
+  instance.group?.state === 'Pending:Wait'
+    ? [completing(instance, instance.group.name, 'ABANDON', 'it did not become a member; Auto Scaling replaces it')]
+    : [];
+
+const completing = (instance: Instance, group: string, result: 'CONTINUE' | 'ABANDON', because: string): Action => ({
+  do: 'complete hook',
+  instance: instance.id,
+  group,
+  hook: hooks.launch,
+  result,
+  because,
+});
+
+function failure({ instance, node }: Standing, observed: Observed): string {
+  if (node !== undefined) return `its node is ${node.state}`;
+  const answer = observed.joins.get(instance.id)?.failure;
+  if (answer !== undefined) return answer;
+  if (observed.agents.ok && !observed.agents.value.has(instance.id)) {
+    return 'its SSM agent never came online: is the agent installed, and may the instance role use Systems Manager?';
+  }
+  return 'it could not be joined';
+}

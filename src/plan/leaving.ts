@@ -1,0 +1,159 @@
+/** From a member to nothing: balancer, drain, vote, leave, record, hook; and what is left of those who went unannounced. */
+import { type Action, nothing, type Plan, together } from '../model/action.ts';
+import { hooks, LEAVE_DEADLINE } from '../model/names.ts';
+import type { Instance, Millis, Observed, Swarm, SwarmNode } from '../model/observed.ts';
+import { isGone, type Standing, stays, swarmOf } from './standing.ts';
+
+/** A node that has left stays Ready on the managers for 7 to 13 s: no reason to tell it again. */
+const LEAVE_AGAIN = 30_000;
+
+export function leaving(all: readonly Standing[], observed: Observed, now: Millis): Plan {
+  const swarm = swarmOf(observed);
+  return together(
+    ...all.flatMap((one) => {
+      const parts = swarm === undefined ? [] : [clearing(one, swarm)];
+      if (isGone(one.instance)) return swarm === undefined ? [] : [...parts, burying(one, swarm)];
+      if (one.departure === undefined) return swarm === undefined ? [] : [...parts, returning(one, swarm)];
+      if (one.instance.state !== 'running') return parts;
+      return [...parts, announcing(one), departing(one, all, observed, now)];
+    }),
+  );
+}
+
+/** Whether the balancer sends it nothing any more, old connections included. Unknown counts as no. */
+export const isOut = (instance: Instance, { balancer }: Observed): boolean =>
+  balancer.ok &&
+  balancer.value.groups.every(
+    ({ ours, targets }) => !ours || targets.every((target) => target.instance !== instance.id),
+  );
+
+export const isEmpty = (node: SwarmNode): boolean =>
+  node.state === 'down' || (node.availability === 'drain' && node.tasks === 0);
+
+function announcing({ instance, departure }: Standing): Plan {
+  if (instance.stage === 'leaving' || departure === undefined) return nothing;
+  const action: Action = {
+    do: 'tag',
+    instances: [instance.id],
+    stage: 'leaving',
+    reason: departure.why,
+    because: departure.why,
+  };
+  return { ...nothing, actions: [action] };
+}
+
+const act = (action: Action): Plan => ({ ...nothing, actions: [action] });
+const wait = (instance: Instance, what: string): Plan => ({ ...nothing, waits: [`${instance.id} leaves: ${what}`] });
+const stopping = (instance: Instance, node: SwarmNode) =>
+  wait(instance, `${node.tasks ?? 'an unknown number of'} tasks stop`);
+
+/** One step at a time, each seen done before the next: an action, or what is waited for. */
+function departing(one: Standing, all: readonly Standing[], observed: Observed, now: Millis): Plan {
+  const { instance, node, departure } = one;
+  if (observed.swarm.kind === 'unknown') return wait(instance, `the swarm can not be read (${observed.swarm.why})`);
+  const out = isOut(instance, observed);
+  if (!out && !departure?.urgent) return wait(instance, 'its connections through the balancer end');
+  const swarm = swarmOf(observed);
+  if (swarm === undefined || node === undefined) {
+    return departure?.kind === 'leaves' ? completing(instance, 'it is in no swarm') : nothing;
+  }
+  if (node.availability !== 'drain' && node.state !== 'down') {
+    const because = out ? 'it is out of the balancer' : 'there is no time to wait for the balancer';
+    return act({ do: 'drain', via: swarm.from, node: node.id, because: `it leaves, and ${because}` });
+  }
+  if (!isEmpty(node)) {
+    const late = departure?.kind === 'leaves' && overdue(instance, now);
+    return late ? letting(instance, node) : stopping(instance, node);
+  }
+  return departure?.kind === 'rests' ? nothing : resigning(one, swarm, all, observed, now);
+}
+
+/** Empty: its vote, then the swarm, then its record. */
+function resigning(one: Standing, swarm: Swarm, all: readonly Standing[], observed: Observed, now: Millis): Plan {
+  const { instance, node } = one;
+  if (node === undefined) return nothing;
+  if (node.role === 'manager' || node.manager !== undefined) {
+    return abdicating(one, all, now) ?? wait(instance, 'it still votes');
+  }
+  if (node.state === 'down') {
+    return act({ do: 'remove', via: swarm.from, node: node.id, force: false, because: 'it has left' });
+  }
+  const out = isOut(instance, observed);
+  return out ? parting(instance, node, observed, now) : wait(instance, 'its connections through the balancer end');
+}
+
+function parting(instance: Instance, node: SwarmNode, observed: Observed, now: Millis): Plan {
+  const left = observed.left.get(instance.id);
+  if (left !== undefined && now - left < LEAVE_AGAIN) return wait(instance, 'the managers see that it has left');
+  if (overdue(instance, now)) return letting(instance, node);
+  return act({ do: 'leave', instance: instance.id, because: 'out of the balancer, empty, and without a vote' });
+}
+
+/** The last manager waits for a successor while there is somebody to lead, and for a while only. */
+function abdicating({ instance, node }: Standing, all: readonly Standing[], now: Millis): Plan | undefined {
+  const others = all.filter((one) => one.instance.id !== instance.id);
+  if (others.some((one) => one.node?.role === 'manager' && !isGone(one.instance))) return undefined;
+  const awaited = others.some(
+    (one) =>
+      stays(one) ||
+      one.instance.state === 'pending' ||
+      (one.instance.state === 'running' && one.departure === undefined),
+  );
+  if (awaited && !overdue(instance, now)) return undefined;
+  const why = awaited ? 'no successor has come' : 'nothing of the cluster is left to manage';
+  return {
+    ...completing(instance, why),
+    notes: [`${node?.hostname} is the last manager and goes: the swarm ends with it`],
+  };
+}
+
+const overdue = ({ stage, since }: Instance, now: Millis) =>
+  stage === 'leaving' && since !== undefined && now - since > LEAVE_DEADLINE;
+
+/** Lets a leaver that does not answer go: its record is removed once EC2 says that it is no more. */
+const letting = (instance: Instance, node: SwarmNode): Plan =>
+  completing(instance, `it did not leave within ${LEAVE_DEADLINE / 60_000} minutes (node ${node.id})`);
+
+function completing(instance: Instance, because: string): Plan {
+  if (instance.group?.state !== 'Terminating:Wait') return nothing;
+  const hook = {
+    instance: instance.id,
+    group: instance.group.name,
+    hook: hooks.terminate,
+    result: 'CONTINUE' as const,
+  };
+  return { ...nothing, actions: [{ do: 'complete hook', ...hook, because }] };
+}
+
+/** EC2 says that it is no more; quorum.ts has taken its vote first. */
+function burying({ instance, node }: Standing, swarm: Swarm): Plan {
+  if (node === undefined || node.role === 'manager') return nothing;
+  if (node.state !== 'down' && instance.state !== 'terminated') {
+    return { ...nothing, waits: [`${instance.id} is ${instance.state}; its node is ${node.state}`] };
+  }
+  const because = `EC2 says that ${instance.id} is ${instance.state}`;
+  return { ...nothing, actions: [{ do: 'remove', via: swarm.from, node: node.id, force: true, because }] };
+}
+
+/** Records of earlier joins: an instance that joined again left one behind. */
+const clearing = ({ instance, stale }: Standing, swarm: Swarm): Plan => ({
+  ...nothing,
+  actions: stale
+    .filter(({ state, role }) => state === 'down' && role === 'worker')
+    .map(({ id }) => ({
+      do: 'remove',
+      via: swarm.from,
+      node: id,
+      force: false,
+      because: `${instance.id} has joined again as another node`,
+    })),
+});
+
+/** A drain wish that was taken back. A node that a person drained in the swarm itself keeps its other tag and is left alone. */
+function returning({ instance, node }: Standing, swarm: Swarm): Plan {
+  if (instance.stage !== 'leaving' || node?.availability !== 'drain') return nothing;
+  return {
+    ...nothing,
+    actions: [{ do: 'activate', via: swarm.from, node: node.id, because: 'its drain wish was taken back' }],
+  };
+}

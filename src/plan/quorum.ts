@@ -1,0 +1,133 @@
+/** Who votes. At most one voter changes at a time, and never so that less than a majority is left to answer. */
+import { type Action, nothing, type Plan } from '../model/action.ts';
+import type { Observed, Settings, SwarmNode } from '../model/observed.ts';
+import { isEmpty } from './leaving.ts';
+import { isGone, type Standing, stays, swarmOf } from './standing.ts';
+
+export const majority = (voters: number) => Math.floor(voters / 2) + 1;
+
+const answers = (node: SwarmNode) => node.manager?.reachability === 'reachable' && node.state !== 'down';
+
+/** Whether the swarm keeps a majority of the voters that remain once this one no longer votes. */
+export function maySpare(voters: readonly SwarmNode[], leaver: SwarmNode): boolean {
+  const rest = voters.filter(({ id }) => id !== leaver.id);
+  const answering = voters.filter(answers).length;
+  // The change itself has to be agreed by a majority of today's voters, then the rest has to stand alone.
+  return (
+    answering >= majority(voters.length) && rest.length > 0 && rest.filter(answers).length >= majority(rest.length)
+  );
+}
+
+/** A new voter counts before it answers: so all of today's have to answer, and it has to be Ready. */
+const mayAdd = (voters: readonly SwarmNode[], candidate: SwarmNode): boolean =>
+  candidate.state === 'ready' && voters.every(answers);
+
+/** The largest odd number of voters that `eligible` allows, up to what is asked for. */
+export const votersFor = (eligible: number, asked: number): number => {
+  const most = Math.min(eligible, asked);
+  return most < 1 ? 0 : most % 2 === 1 ? most : most - 1;
+};
+
+export function quorum(all: readonly Standing[], observed: Observed, settings: Settings): Plan {
+  const swarm = swarmOf(observed);
+  if (swarm === undefined) return nothing;
+  const voters = swarm.nodes.filter(({ role }) => role === 'manager');
+  const standing = (node: SwarmNode) => all.find((one) => one.node?.id === node.id || one.stale.includes(node));
+
+  const dead = voters.filter((node) => {
+    const one = standing(node);
+    return one !== undefined && (isGone(one.instance) || one.stale.includes(node)) && node.state === 'down';
+  });
+  const unsettled = voters.filter((node) => !answers(node) && !dead.includes(node));
+  const change = (act: 'promote' | 'demote', node: SwarmNode, because: string): Plan => ({
+    ...nothing,
+    actions: [{ do: act, via: via(act, node), node: node.id, because } satisfies Action],
+  });
+  /** A node does not vote itself out: the command's own answer would be lost with its manager. */
+  const via = (act: string, node: SwarmNode) =>
+    (act === 'demote' &&
+      voters
+        .filter((one) => one.id !== node.id && answers(one))
+        .map(standing)
+        .find((one) => one && stays(one))?.instance.id) ||
+    swarm.from;
+
+  // The dead first: promoting a replacement while they still count is how others lost their quorum (moby#30847).
+  const [corpse] = dead;
+  if (corpse !== undefined) {
+    if (maySpare(voters, corpse)) return change('demote', corpse, `EC2 says that ${corpse.instance} is no more`);
+    return {
+      ...nothing,
+      waits: [`${corpse.hostname} is dead and still votes: too few managers answer to agree on it`],
+    };
+  }
+  if (unsettled.length > 0) {
+    const told = unsettled.map(
+      (node) => `manager ${node.hostname} is ${node.manager?.reachability ?? 'not a voter yet'}`,
+    );
+    // One that has been stopped comes back when somebody starts it: nothing to look for every few seconds.
+    const stopped = unsettled.every((node) => standing(node)?.instance.state === 'stopped');
+    return stopped ? { ...nothing, notes: told } : { ...nothing, waits: told };
+  }
+
+  const candidates = all.filter((one) => stays(one) && one.instance.role === 'manager' && one.node?.role === 'worker');
+  const leavers = voters.filter((node) => standing(node)?.departure?.kind === 'leaves');
+  const keepers = voters.filter((node) => !leavers.includes(node));
+  const wanted = votersFor(keepers.length + candidates.length, settings.managers);
+  const candidate = spread(candidates, keepers.map(standing));
+
+  if (keepers.length < wanted && candidate?.node !== undefined && mayAdd(voters, candidate.node)) {
+    return change('promote', candidate.node, `${keepers.length} of ${wanted} voters, and its zone has the fewest`);
+  }
+  // A vote is given up last: until the node is empty, a successor may still come.
+  const leaver = leavers
+    .filter((node) => isEmpty(node) || standing(node)?.departure?.urgent)
+    .toSorted(followersFirst)[0];
+  if (leaver !== undefined) return dismissing(leaver, voters, change);
+
+  const most = Math.min(settings.managers, keepers.length + candidates.length);
+  if (keepers.length > most) {
+    const spare = crowded(keepers, standing);
+    if (spare !== undefined && maySpare(voters, spare)) {
+      return change('demote', spare, `${keepers.length} vote where ${most} are asked for`);
+    }
+  }
+  return nothing;
+}
+
+function dismissing(
+  leaver: SwarmNode,
+  voters: readonly SwarmNode[],
+  change: (act: 'demote', node: SwarmNode, because: string) => Plan,
+): Plan {
+  if (voters.length === 1) {
+    return { ...nothing, notes: [`${leaver.hostname} is the last manager and is leaving`] };
+  }
+  if (maySpare(voters, leaver)) return change('demote', leaver, 'it is leaving');
+  return { ...nothing, waits: [`${leaver.hostname} is leaving, but the others would be no majority without it`] };
+}
+
+const followersFirst = (a: SwarmNode, b: SwarmNode) => Number(a.manager?.leader) - Number(b.manager?.leader);
+
+/** The candidate whose zone has the fewest voters; the oldest among equals. */
+function spread(candidates: readonly Standing[], voters: readonly (Standing | undefined)[]): Standing | undefined {
+  const inZone = (zone: string) => voters.filter((one) => one?.instance.zone === zone).length;
+  return candidates.toSorted(
+    (a, b) =>
+      inZone(a.instance.zone) - inZone(b.instance.zone) ||
+      a.instance.launched - b.instance.launched ||
+      (a.instance.id < b.instance.id ? -1 : 1),
+  )[0];
+}
+
+/** The voter to spare: never tagged as eligible first, then from the fullest zone, the leader last. */
+function crowded(voters: readonly SwarmNode[], standing: (node: SwarmNode) => Standing | undefined) {
+  const zone = (node: SwarmNode) => standing(node)?.instance.zone;
+  const crowd = (node: SwarmNode) => voters.filter((one) => zone(one) === zone(node)).length;
+  const tagged = (node: SwarmNode) => Number(standing(node)?.instance.role === 'manager');
+  return voters
+    .filter((node) => standing(node) !== undefined)
+    .toSorted(
+      (a, b) => tagged(a) - tagged(b) || followersFirst(a, b) || crowd(b) - crowd(a) || (a.id < b.id ? -1 : 1),
+    )[0];
+}

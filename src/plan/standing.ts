@@ -1,0 +1,65 @@
+/** Where each instance stands: the one place that pairs EC2's instances with the swarm's nodes. */
+import type { Instance, InstanceId, NodeId, Observed, Swarm, SwarmNode } from '../model/observed.ts';
+
+/** How an instance goes. `leaves`: out of the swarm for good. `rests`: drained, but a member until it is taken back. */
+export type Departure =
+  | { readonly kind: 'leaves' | 'rests'; readonly why: string; readonly urgent: boolean }
+  | undefined;
+
+export interface Standing {
+  readonly instance: Instance;
+  /** The record that is this instance's today. */
+  readonly node: SwarmNode | undefined;
+  /** Records of earlier joins of the same instance. */
+  readonly stale: readonly SwarmNode[];
+  readonly departure: Departure;
+}
+
+/** Words that the terminate handler writes into `swarm-mesh:drain`; every other text is a person's wish. */
+export const SPOT = 'spot interruption';
+
+export function departure(instance: Instance): Departure {
+  if (instance.group?.state.startsWith('Terminating')) {
+    return { kind: 'leaves', why: `Auto Scaling terminates it (${instance.group.state})`, urgent: false };
+  }
+  if (instance.drain === undefined) return undefined;
+  if (instance.drain.startsWith(SPOT)) return { kind: 'leaves', why: instance.drain, urgent: true };
+  return { kind: 'rests', why: `drain wish: ${instance.drain}`, urgent: false };
+}
+
+/** EC2 says that it is no more, or is about to be: the only proof on which a node is removed by force. */
+export const isGone = (instance: Instance) => instance.state === 'shutting-down' || instance.state === 'terminated';
+
+const rank = (node: SwarmNode) =>
+  (node.state === 'ready' ? 4 : 0) + (node.state === 'unknown' ? 2 : 0) + (node.manager === undefined ? 0 : 1);
+
+/** Pairs by the label, which only managers write; an unlabelled node by what the instance itself said when it joined. */
+export function standings(observed: Observed): Standing[] {
+  const records = new Map<InstanceId, SwarmNode[]>();
+  for (const node of nodesOf(observed)) {
+    const instance = node.instance ?? claimant(observed, node.id);
+    if (instance === undefined) continue;
+    records.set(instance, [...(records.get(instance) ?? []), node]);
+  }
+  return observed.instances.map((instance) => {
+    const [node, ...stale] = (records.get(instance.id) ?? []).toSorted((a, b) => rank(b) - rank(a));
+    return { instance, node, stale, departure: departure(instance) };
+  });
+}
+
+const claimant = (observed: Observed, node: NodeId) => {
+  for (const [instance, answer] of observed.joins) if (answer.node === node) return instance;
+  return undefined;
+};
+
+export const swarmOf = (observed: Observed): Swarm | undefined =>
+  observed.swarm.kind === 'seen' ? observed.swarm.swarm : undefined;
+
+const nodesOf = (observed: Observed) => swarmOf(observed)?.nodes ?? [];
+
+/** Ready, labelled with its instance, and that instance runs: it may have targets, tasks and a vote. */
+export const isMember = ({ instance, node }: Standing): boolean =>
+  instance.state === 'running' && node?.state === 'ready' && node.instance === instance.id;
+
+/** In the swarm to stay: what votes and targets are given to. */
+export const stays = (standing: Standing): boolean => isMember(standing) && standing.departure === undefined;

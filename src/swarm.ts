@@ -1,0 +1,95 @@
+/** Looking at the swarm: which instances to ask, and what to make of their answers. */
+import type { App } from './app.ts';
+import { type Answer, explained, type Outcome } from './aws/commands.ts';
+import { Malformed, message, notYetManaged } from './errors.ts';
+import { JOIN_BATCH } from './model/names.ts';
+import type { Instance, InstanceId, LedgerEntry, Seen, SwarmRecord, SwarmSight } from './model/observed.ts';
+import { isEligible } from './plan/forming.ts';
+import { departure } from './plan/standing.ts';
+import { holdsView, Self, viewed } from './view.ts';
+
+/** Every 50 nodes make about two pages' worth less than one; a swarm of thousands stays within this. */
+const MOST_PAGES = 20;
+
+export interface Known {
+  readonly instances: readonly Instance[];
+  readonly record: SwarmRecord | undefined;
+  readonly ledger: readonly LedgerEntry[];
+}
+
+/** The managers of the ledger whose instances run: those that stay first, since they will also carry out what is decided. */
+export function managersOf({ instances, ledger }: Pick<Known, 'instances' | 'ledger'>): Instance[] {
+  return instances
+    .filter(({ id, state }) => state === 'running' && ledger.some((entry) => entry.instance === id))
+    .toSorted(
+      (a, b) => Number(departure(a) !== undefined) - Number(departure(b) !== undefined) || (a.id < b.id ? -1 : 1),
+    );
+}
+
+/**
+ * The swarm as one manager sees it. The ledger's managers are asked first; where none of them answers, every eligible
+ * instance is: a swarm is only said not to exist where all that were asked are in none.
+ */
+export async function sight(app: App, known: Known, agents: Seen<ReadonlySet<InstanceId>>): Promise<SwarmSight> {
+  const managers = managersOf(known).map(({ id }) => id);
+  const first = managers.length === 0 ? undefined : await asked(app, managers, 10_000);
+  if (first?.swarm !== undefined) return { kind: 'seen', swarm: first.swarm };
+
+  if (!agents.ok) return { kind: 'unknown', why: agents.why };
+  const eligible = known.instances.filter(isEligible).map(({ id }) => id);
+  const others = eligible.filter((id) => agents.value.has(id) && !managers.includes(id)).slice(0, JOIN_BATCH);
+  const second = others.length === 0 ? undefined : await asked(app, others, 10_000);
+  if (second?.swarm !== undefined) return { kind: 'seen', swarm: second.swarm };
+
+  const answers = [first, second].flatMap((one) => (one === undefined ? [] : [...one.seen]));
+  const outside = answers.filter(([, one]) => isOutside(one)).map(([id]) => id);
+  const troubled = answers.filter(([, one]) => !isOutside(one));
+  if (troubled.length > 0) {
+    return { kind: 'unknown', why: troubled.map(([id, one]) => `${id}: ${trouble(one)}`).join('; ') };
+  }
+  return { kind: 'none', asked: outside };
+}
+
+async function asked(app: App, ids: readonly InstanceId[], patience: number) {
+  let page: { command: string; seen: ReadonlyMap<InstanceId, Outcome> };
+  try {
+    page = await app.commands.observe(ids, 1, patience, holdsView);
+  } catch (error) {
+    if (!notYetManaged(error)) throw error;
+    return { swarm: undefined, seen: new Map<InstanceId, Outcome>(ids.map((id) => [id, { kind: 'pending' }])) };
+  }
+  const { command, seen } = page;
+  for (const id of ids) {
+    const one = seen.get(id);
+    if (one?.kind !== 'answered' || !holdsView(one.answer)) continue;
+    try {
+      return { swarm: viewed(id, await pages(app, id, command)), seen };
+    } catch (error) {
+      // Another manager may give a whole view; a view that is not one is no view.
+      app.log.warn('a view of the swarm could not be read', { instance: id, why: message(error) });
+    }
+  }
+  return { swarm: undefined, seen };
+}
+
+async function pages(app: App, id: InstanceId, command: string): Promise<Answer[]> {
+  const first = await app.commands.whole(command, id);
+  const count = Self.parse(first).pages ?? 1;
+  if (count > MOST_PAGES) throw new Malformed(`the view has ${count} pages`);
+  const all = [first];
+  for (let page = 2; page <= count; page++) {
+    const next = await app.commands.observe([id], page, 20_000, () => true);
+    all.push(await app.commands.whole(next.command, id));
+  }
+  return all;
+}
+
+const isOutside = (one: Outcome): boolean =>
+  one.kind === 'answered' && Self.safeParse(one.answer).data?.state === 'inactive';
+
+function trouble(one: Outcome): string {
+  if (one.kind !== 'answered') return explained(one);
+  const self = Self.safeParse(one.answer).data;
+  if (self === undefined) return explained(one);
+  return self.unreadable ?? (self.fault || `its engine's swarm state is ${self.state}, and it is no manager`);
+}
