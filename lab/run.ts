@@ -1,7 +1,5 @@
 /** `npm start`: the narrated run of the lab. Progress and tables for people, or one JSON document. */
 
-import { spawnSync } from 'node:child_process';
-import { existsSync, globSync, statSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { Account } from './account.ts';
 import { Balancer } from './balancer.ts';
@@ -9,6 +7,7 @@ import { RealClock, VirtualClock } from './clock.ts';
 import { DockerEngines, whyNot } from './engines/docker.ts';
 import { SimulatedEngines } from './engines/simulated.ts';
 import { Narrator } from './narrator.ts';
+import { packaged } from './packaged.ts';
 import { Random } from './random.ts';
 import { meshOf, tell, waits } from './story.ts';
 
@@ -84,19 +83,6 @@ function read() {
   } catch (error) {
     return usage(error instanceof Error ? error.message : String(error));
   }
-}
-
-/** The template is packaged anew when something that goes into it has changed. */
-function packaged(): void {
-  const template = '.serverless/cloudformation-template-update-stack.json';
-  const sources = ['serverless.yml', 'package-lock.json', ...globSync('{handlers,src,node,scripts}/**/*')];
-  const newest = Math.max(...sources.filter((path) => existsSync(path)).map((path) => statSync(path).mtimeMs));
-  if (existsSync(template) && statSync(template).mtimeMs > newest) return;
-  process.stderr.write('packaging the stack\n');
-  const { status, stderr } = spawnSync(process.execPath, ['scripts/package.ts'], { encoding: 'utf8' });
-  if (status === 0) return;
-  process.stderr.write(stderr);
-  process.exit(1);
 }
 
 async function main(): Promise<number> {

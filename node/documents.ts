@@ -50,7 +50,7 @@ export const acts = {
     description: 'Joins this node to the swarm as a worker.',
     timeout: 90,
     parameters: {
-      MANAGERS: { pattern: `^${ipv4}:2377(,${ipv4}:2377){0,6}$`, description: 'addresses of managers' },
+      MANAGERS: { pattern: `^${ipv4}:2377(,${ipv4}:2377){0,2}$`, description: 'addresses of managers' },
       TOKEN,
       REGION,
     },

@@ -3,7 +3,13 @@ case $(info '<.Swarm.LocalNodeState>') in
 inactive) ;;
 *)
   [ "$(info '<.Swarm.ControlAvailable>')" != true ] || refuse still-a-manager "this node is a manager: demote it first"
-  OUT=$(docker swarm leave 2>&1) || refuse leave-failed "$OUT"
+  if ! OUT=$(docker swarm leave 2>&1); then
+    case $OUT in
+    # It was promoted a moment ago, and does not say so of itself yet.
+    *"as a manager"*) refuse still-a-manager "$OUT" ;;
+    *) refuse leave-failed "$OUT" ;;
+    esac
+  fi
   ;;
 esac
 STATE=$(info '<.Swarm.LocalNodeState>')

@@ -42,6 +42,11 @@ async function act(app: App, action: Action, memory: Memory): Promise<unknown> {
       });
     case 'initialise':
       return initialise(app, action, { ...stored, ADDRESS: action.address, KEY: app.config.tokenKey }, memory);
+    case 'store token':
+      await commands.once('init', action.via, { ...stored, ADDRESS: action.address, KEY: app.config.tokenKey }, 60_000);
+      // Those that it failed are not to wait for their next turn.
+      for (const [id, { failure }] of memory.joins) if (failure !== undefined) memory.joins.delete(id);
+      return;
     case 'record swarm':
       return app.parameters.record(action.record);
     case 'record managers':

@@ -3,7 +3,13 @@
 set -eu
 call() { curl -sS --fail-with-body -H 'Content-Type: application/x-amz-json-1.1' -H "X-Amz-Target: AmazonSSM.$1" --data-binary @- "$LAB_ENDPOINT"; }
 case "$1 $2" in
-"ssm put-parameter") cat | call PutParameter ;;
+"ssm put-parameter")
+  while [ $# -gt 0 ]; do
+    [ "$1" != --cli-input-json ] || FILE=${2#file://}
+    shift
+  done
+  call PutParameter <"$FILE"
+  ;;
 "ssm get-parameter")
   while [ $# -gt 0 ]; do
     [ "$1" != --name ] || NAME=$2

@@ -258,7 +258,7 @@ export class SimulatedEngines implements Engines {
       throw new Refusal('join-failed', 'Timeout was reached before node joined.');
     }
     const { swarm } = this.#member(manager);
-    if (swarm.token !== token) throw new Refusal('join-failed', 'A valid join token is necessary to join this cluster');
+    if (swarm.token !== token) throw new Refusal('token-refused', 'the swarm does not take the stored token');
     await this.#takes(TIMES.join);
     const node = this.#node0(machine, 'worker', this.#random.between(...TIMES.ready));
     swarm.nodes.set(node.id, node);

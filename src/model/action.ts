@@ -20,6 +20,7 @@ export type Action = Because &
         /** How its holder comes by the lock: made anew, taken from one that is terminated, or held already. */
         readonly lock: 'create' | 'take' | 'held';
       }
+    | { readonly do: 'store token'; readonly via: InstanceId; readonly address: string }
     | { readonly do: 'record swarm'; readonly record: SwarmRecord }
     | { readonly do: 'record managers'; readonly ledger: readonly LedgerEntry[] }
     | { readonly do: 'join'; readonly instances: readonly InstanceId[]; readonly managers: readonly string[] }

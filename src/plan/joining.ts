@@ -126,17 +126,31 @@ function batches(outside: readonly Standing[], observed: Observed, swarm: Swarm,
   const managers = swarm.nodes
     .filter((node) => node.role === 'manager' && node.manager?.reachability === 'reachable')
     .toSorted((a, b) => Number(b.manager?.leader) - Number(a.manager?.leader))
-    .slice(0, 7)
+    .slice(0, 3)
     .map((node) => `${host(node.manager?.address ?? '') || node.address}:${SWARM_PORT}`);
   if (managers.length === 0) return { joins: [], waits: [...waits, 'no manager is reachable to join'] };
+  const because = 'running, its agent online, and not in the swarm';
   const joins: Action[] = chunks(due, JOIN_BATCH).map((chunk) => ({
     do: 'join',
     instances: chunk.map(({ instance }) => instance.id),
     managers,
-    because: 'running, its agent online, and not in the swarm',
+    because,
   }));
-  return { joins, waits };
+  return { joins: [...storing(outside, observed, swarm), ...joins], waits };
 }
+
+/** A swarm made by hand never stored its worker token, and somebody may have rotated it: a manager stores it again. */
+function storing(outside: readonly Standing[], observed: Observed, swarm: Swarm): Action[] {
+  const refused = outside.find(({ instance }) =>
+    /^(no-token|token-refused)\b/.test(failureOf(instance, observed) ?? ''),
+  );
+  const manager = observed.instances.find(({ id }) => id === swarm.from);
+  if (refused === undefined || manager === undefined) return [];
+  const because = `${refused.instance.id} could not join: ${failureOf(refused.instance, observed)}`;
+  return [{ do: 'store token', via: manager.id, address: manager.address, because }];
+}
+
+const failureOf = ({ id }: Instance, { joins }: Observed) => joins.get(id)?.failure;
 
 const host = (address: string) => address.replace(/:\d+$/, '');
 
@@ -186,7 +200,7 @@ const completing = (instance: Instance, group: string, result: 'CONTINUE' | 'ABA
 
 function failure({ instance, node }: Standing, observed: Observed): string {
   if (node !== undefined) return `its node is ${node.state}`;
-  const answer = observed.joins.get(instance.id)?.failure;
+  const answer = failureOf(instance, observed);
   if (answer !== undefined) return answer;
   if (observed.agents.ok && !observed.agents.value.has(instance.id)) {
     return 'its SSM agent never came online: is the agent installed, and may the instance role use Systems Manager?';

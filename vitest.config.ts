@@ -1,0 +1,11 @@
+import { defineConfig } from 'vitest/config';
+
+/** Everything that needs neither root, Docker nor AWS. */
+export default defineConfig({
+  test: {
+    include: ['test/**/*.test.ts'],
+    exclude: ['test/engines/**'],
+    globalSetup: ['test/package.ts'],
+    sequence: { shuffle: { files: true } },
+  },
+});
