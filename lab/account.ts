@@ -330,10 +330,11 @@ export class Account {
     if (this.ec2.get(id).state === 'pending') this.ec2.become(id, 'running');
   }
 
-  async #runs({ id, address, interface: { groups } }: LabInstance): Promise<void> {
+  async #runs({ id, address, interface: its }: LabInstance): Promise<void> {
     this.autoScaling.running(id);
     await this.engines.boot({ id, address, hostname: `ip-${address.replaceAll('.', '-')}` });
-    await this.engines.link(id, groups.includes(this.stack.swarmGroup));
+    // As the groups are now: they may have been changed while the engine started.
+    await this.engines.link(id, its.groups.includes(this.stack.swarmGroup));
     await this.clock.sleep(this.random.between(...this.#times.agent));
     if (this.ec2.get(id).state === 'running') this.ssm.agents.add(id);
   }

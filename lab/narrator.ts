@@ -10,11 +10,14 @@ export class Narrator implements Audience {
   readonly #waits: () => readonly string[];
   readonly #clock: LabClock;
   #timer: NodeJS.Timeout | undefined;
+  readonly #live: boolean;
   #began = 0;
   #told = '';
 
   constructor(out: NodeJS.WriteStream, quiet: boolean, waits: () => readonly string[], clock: LabClock) {
     this.#out = out;
+    // A console that shows every line below the last, like that of a virtual machine, says so with TERM=dumb.
+    this.#live = out.isTTY && process.env.TERM !== 'dumb';
     this.#quiet = quiet;
     this.#waits = waits;
     this.#clock = clock;
@@ -36,7 +39,7 @@ export class Narrator implements Audience {
     this.#began = this.#clock.now();
     this.#told = '';
     this.#line(`\n${this.#bold(name)}`);
-    this.#timer = setInterval(() => this.#progress(), this.#out.isTTY ? 200 : 5_000);
+    this.#timer = setInterval(() => this.#progress(), this.#live ? 200 : 5_000);
   }
 
   ended({ ok, seconds, detail }: ActResult, nodes: readonly NodeRow[]): void {
@@ -76,7 +79,7 @@ export class Narrator implements Audience {
     const [first, ...more] = this.#waits();
     const waiting = first === undefined ? 'working' : `${first}${more.length > 0 ? ` (and ${more.length} more)` : ''}`;
     const elapsed = Math.round((this.#clock.now() - this.#began) / 1000);
-    if (this.#out.isTTY) {
+    if (this.#live) {
       const text = `  ${elapsed} s  ${waiting}`.slice(0, (this.#out.columns ?? 80) - 1);
       this.#out.write(`\r\u001b[2K${this.#dim(text)}`);
     } else if (waiting !== this.#told) {
@@ -86,7 +89,7 @@ export class Narrator implements Audience {
   }
 
   #clear(): void {
-    if (this.#out.isTTY) this.#out.write('\r\u001b[2K');
+    if (this.#live) this.#out.write('\r\u001b[2K');
   }
 
   #line = (text: string) => this.#out.write(`${text}\n`);

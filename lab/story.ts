@@ -152,6 +152,7 @@ export async function tell(
   balancer: Balancer | undefined,
   instances: number,
   audience: Audience,
+  played = acts(instances),
 ): Promise<Story> {
   account.group('managers', 'manager');
   account.group('workers', 'worker');
@@ -159,7 +160,7 @@ export async function tell(
   const results: ActResult[] = [];
   let nodes: readonly NodeRow[] = [];
   let ports: readonly PortRow[] = [];
-  for (const { name, play } of acts(instances)) {
+  for (const { name, play } of played) {
     const from = account.clock.now();
     audience.begins(name);
     let told: { ok: boolean; detail: string };

@@ -1,17 +1,17 @@
 # Takes this node out of the swarm. Never with force: a manager has to be demoted first.
-case $(info '<.Swarm.LocalNodeState>') in
-inactive) ;;
-*)
-  [ "$(info '<.Swarm.ControlAvailable>')" != true ] || refuse still-a-manager "this node is a manager: demote it first"
-  if ! OUT=$(docker swarm leave 2>&1); then
-    case $OUT in
-    # It was promoted a moment ago, and does not say so of itself yet.
-    *"as a manager"*) refuse still-a-manager "$OUT" ;;
+state() { info '<.Swarm.LocalNodeState>'; }
+if [ "$(state)" != inactive ]; then
+  # A node that was demoted a moment ago takes a few seconds to learn of it, and one that was promoted does not say so yet.
+  TRIES=0
+  until [ "$(info '<.Swarm.ControlAvailable>')" != true ] && OUT=$(docker swarm leave 2>&1); do
+    TRIES=$((TRIES + 1))
+    case ${OUT:-as a manager} in
+    *"as a manager"*) [ "$TRIES" -lt 15 ] || refuse still-a-manager "this node is a manager: demote it first" ;;
     *) refuse leave-failed "$OUT" ;;
     esac
-  fi
-  ;;
-esac
-STATE=$(info '<.Swarm.LocalNodeState>')
+    sleep 1
+  done
+fi
+STATE=$(state)
 [ "$STATE" = inactive ] || refuse leave-failed "the engine's swarm state is still $STATE"
 printf '{"ok":true}\n'

@@ -8,8 +8,10 @@ import { isEligible } from './plan/forming.ts';
 import { departure } from './plan/standing.ts';
 import { holdsView, Self, viewed } from './view.ts';
 
-/** Every 50 nodes make about two pages' worth less than one; a swarm of thousands stays within this. */
+/** Several hundred nodes fit on a page; more pages than this are no view of ours. */
 const MOST_PAGES = 20;
+/** Milliseconds that an instance has to answer: spent only where nobody does. Within API Gateway's 30 s. */
+const PATIENCE = 20_000;
 
 export interface Known {
   readonly instances: readonly Instance[];
@@ -32,13 +34,13 @@ export function managersOf({ instances, ledger }: Pick<Known, 'instances' | 'led
  */
 export async function sight(app: App, known: Known, agents: Seen<ReadonlySet<InstanceId>>): Promise<SwarmSight> {
   const managers = managersOf(known).map(({ id }) => id);
-  const first = managers.length === 0 ? undefined : await asked(app, managers, 10_000);
+  const first = managers.length === 0 ? undefined : await asked(app, managers);
   if (first?.swarm !== undefined) return { kind: 'seen', swarm: first.swarm };
 
   if (!agents.ok) return { kind: 'unknown', why: agents.why };
   const eligible = known.instances.filter(isEligible).map(({ id }) => id);
   const others = eligible.filter((id) => agents.value.has(id) && !managers.includes(id)).slice(0, JOIN_BATCH);
-  const second = others.length === 0 ? undefined : await asked(app, others, 10_000);
+  const second = others.length === 0 ? undefined : await asked(app, others);
   if (second?.swarm !== undefined) return { kind: 'seen', swarm: second.swarm };
 
   const answers = [first, second].flatMap((one) => (one === undefined ? [] : [...one.seen]));
@@ -50,10 +52,10 @@ export async function sight(app: App, known: Known, agents: Seen<ReadonlySet<Ins
   return { kind: 'none', asked: outside };
 }
 
-async function asked(app: App, ids: readonly InstanceId[], patience: number) {
+async function asked(app: App, ids: readonly InstanceId[]) {
   let page: { command: string; seen: ReadonlyMap<InstanceId, Outcome> };
   try {
-    page = await app.commands.observe(ids, 1, patience, holdsView);
+    page = await app.commands.observe(ids, 1, PATIENCE, holdsView);
   } catch (error) {
     if (!notYetManaged(error)) throw error;
     return { swarm: undefined, seen: new Map<InstanceId, Outcome>(ids.map((id) => [id, { kind: 'pending' }])) };
@@ -78,7 +80,7 @@ async function pages(app: App, id: InstanceId, command: string): Promise<Answer[
   if (count > MOST_PAGES) throw new Malformed(`the view has ${count} pages`);
   const all = [first];
   for (let page = 2; page <= count; page++) {
-    const next = await app.commands.observe([id], page, 20_000, () => true);
+    const next = await app.commands.observe([id], page, PATIENCE, () => true);
     all.push(await app.commands.whole(next.command, id));
   }
   return all;

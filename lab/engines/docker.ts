@@ -213,7 +213,9 @@ export class DockerEngines implements Engines {
     const url = await this.#endpoint.listen(GATEWAY);
     const bin = join(ROOT, 'bin');
     mkdirSync(bin);
-    const real = (await attempt('sh', ['-c', 'command -v aws'])).stdout.trim();
+    // The real command takes seconds to start where system calls are slow.
+    const found = await attempt('sh', ['-c', 'command -v aws']);
+    const real = process.env.SWARM_MESH_LAB_AWS === 'stand-in' ? '' : found.stdout.trim();
     const standIn = join(import.meta.dirname, 'aws-stand-in.sh');
     const aws = real === '' ? `exec sh ${standIn} "$@"` : `exec ${real} --endpoint-url "$LAB_ENDPOINT" "$@"`;
     writeFileSync(join(bin, 'aws'), `#!/bin/sh\n${aws}\n`);

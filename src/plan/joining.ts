@@ -12,10 +12,14 @@ export function joining(all: readonly Standing[], observed: Observed, settings: 
   const wanted = all.filter(
     (one) => one.instance.state === 'running' && one.departure === undefined && !inWarmPool(one),
   );
-  const at = (phase: Phase) => wanted.filter((one) => phaseOf(one, now) === phase);
+  const at = (phase: Phase) => wanted.filter((one) => phaseOf(one, observed, now) === phase);
   return together(
     // The newest are left to the launch handler, which is at work on them.
-    of(wanted.filter((one) => phaseOf(one, now) !== 'fresh').flatMap(({ instance }) => attaching(instance, settings))),
+    of(
+      wanted
+        .filter((one) => phaseOf(one, observed, now) !== 'fresh')
+        .flatMap(({ instance }) => attaching(instance, settings)),
+    ),
     of(greeting(at('fresh'))),
     ...at('failed').map(({ instance }) => ({
       actions: abandoning(instance),
@@ -37,14 +41,21 @@ const of = (actions: readonly Action[]): Plan => ({ ...nothing, actions });
 
 type Phase = 'failed' | 'member' | 'fresh' | 'restarting' | 'late' | 'willing';
 
-function phaseOf(one: Standing, now: Millis): Phase {
+function phaseOf(one: Standing, observed: Observed, now: Millis): Phase {
   const { stage, since } = one.instance;
   if (stage === 'failed') return 'failed';
   if (isMember(one)) return 'member';
-  if (stage === 'arriving' && since !== undefined) return now - since > JOIN_DEADLINE ? 'late' : 'willing';
-  // A member that is not Ready keeps its stage: it was here, and its engine may only be restarting.
-  return stage === 'member' && one.node !== undefined ? 'restarting' : 'fresh';
+  if (stage === 'arriving' && since !== undefined) {
+    return now - since > JOIN_DEADLINE && isToBlame(one, observed) ? 'late' : 'willing';
+  }
+  // A member that is not Ready, or that nobody can see now, keeps its stage: its engine may only be restarting.
+  const hidden = one.node !== undefined || observed.swarm.kind === 'unknown';
+  return stage === 'member' && hidden ? 'restarting' : 'fresh';
 }
+
+/** Failing ends an instance that waits in a launch hook: not for a swarm that is not there, or can not be seen. */
+const isToBlame = ({ instance }: Standing, { agents, swarm }: Observed): boolean =>
+  agents.ok && (!agents.value.has(instance.id) || swarm.kind === 'seen');
 
 function greeting(fresh: readonly Standing[]): Action[] {
   const instances = fresh.map(({ instance }) => instance.id);
@@ -57,6 +68,13 @@ function failing(one: Standing, observed: Observed): Action {
   return { do: 'tag', instances: [one.instance.id], stage: 'failed', reason: because, because };
 }
 
+const waiting = (those: readonly Standing[]): Plan => ({
+  ...nothing,
+  waits: those.flatMap(({ instance, node }) =>
+    node === undefined || node.state === 'ready' ? [] : [`${instance.id} is ${node.state} in the swarm`],
+  ),
+});
+
 function arriving(arrivals: readonly Standing[], observed: Observed, now: Millis): Plan {
   const swarm = swarmOf(observed);
   if (swarm === undefined) {
@@ -64,11 +82,8 @@ function arriving(arrivals: readonly Standing[], observed: Observed, now: Millis
   }
   const ready = arrivals.filter(({ node }) => node?.state === 'ready');
   const outside = arrivals.filter(({ node }) => node === undefined);
-  const waits = arrivals.flatMap(({ instance, node }) =>
-    node === undefined || node.state === 'ready' ? [] : [`${instance.id} is ${node.state} in the swarm`],
-  );
   const { joins, waits: pending } = batches(outside, observed, swarm, now);
-  return { ...nothing, actions: [...labelling(ready, swarm), ...joins], waits: [...waits, ...pending] };
+  return together(waiting(arrivals), { ...nothing, actions: [...labelling(ready, swarm), ...joins], waits: pending });
 }
 
 /** One action for each interface that lacks the group: a merged list, since EC2 replaces what it is given. */

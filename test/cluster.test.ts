@@ -1,0 +1,175 @@
+/** The handlers at work in the lab: whole roads, through events, queues, roles and documents of the packaged template. */
+import { readFileSync } from 'node:fs';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { tags } from '../src/model/names.ts';
+import { World } from './world.ts';
+
+describe('a cluster', () => {
+  let world: World;
+  beforeEach(() => {
+    world = new World();
+  });
+
+  it('forms, spreads its voters over the zones, and completes every launch hook', async () => {
+    await world.scaled(3, 2);
+    const { status, body } = await world.request('GET', '/nodes');
+    expect(status).toBe(200);
+    const { nodes } = body as { nodes: { zone: string; node: { role: string; state: string } }[] };
+    expect(nodes.map(({ node }) => node.state)).toEqual(Array(5).fill('ready'));
+    const voters = nodes.filter(({ node }) => node.role === 'manager');
+    expect(new Set(voters.map(({ zone }) => zone)).size).toBe(3);
+    const states = [...world.account.autoScaling.groups.values()].flatMap((group) => [...group.states.values()]);
+    expect(states).toEqual(Array(5).fill('InService'));
+  });
+
+  it('keeps the security groups that an instance had', async () => {
+    await world.scaled(1, 1);
+    for (const { interface: its } of world.running()) {
+      expect(its.groups).toEqual(['sg-0123456789abcdef0', world.account.stack.swarmGroup]);
+    }
+  });
+
+  it('shows no token anywhere: not in a command, a log, an event, an answer or a stored value but the one', async () => {
+    await world.scaled(3, 1);
+    await world.serve('web', 2);
+    await world.request('PUT', '/services/web/ports/8080', { targetPort: 80 });
+    const answers = [await world.request('GET', '/nodes'), await world.request('GET', '/services')];
+    const { log, events, ssm } = world.account;
+    const others = [...ssm.parameters].filter(([name]) => !name.endsWith('/worker-token'));
+    expect(ssm.parameters.get('/swarm-mesh/lab/worker-token')).toMatchObject({ type: 'SecureString' });
+    expect(JSON.stringify([log, events, ssm.sent, answers, others])).not.toContain('SWMTKN');
+  });
+
+  it('serves requests without a failure while a worker and the leader are replaced through their hooks', async () => {
+    await world.scaled(3, 2);
+    await world.serve('web', 2);
+    await world.request('PUT', '/services/web/ports/8080', { targetPort: 80 });
+    await world.settled(5);
+    await world.until(() => world.account.elbv2.healthy(8080).length === 5, '5 healthy targets');
+    const drained: string[] = [];
+    world.account.onDraining = (instance) => drained.push(instance);
+    const leavers = [world.inGroup('managers')[0]?.id ?? '', world.inGroup('workers')[0]?.id ?? ''];
+    for (const id of leavers) world.account.autoScaling.end(id);
+    await world.until(() => leavers.every((id) => !world.running().some((one) => one.id === id)), 'the leavers go');
+    await world.settled(5);
+    expect(drained.toSorted()).toEqual(leavers.toSorted());
+    // Each was out of the balancer before its tasks were stopped, and left the swarm before it was let go.
+    const order = world.account.log
+      .filter(({ message }) => message === 'plan')
+      .flatMap(({ data }) => (data.actions as { do: string; instance?: string }[]).map((action) => action.do));
+    expect(order.indexOf('drain')).toBeLessThan(order.indexOf('leave'));
+    expect(order.lastIndexOf('leave')).toBeLessThan(order.lastIndexOf('complete hook'));
+    expect(world.account.ec2.rules).toHaveLength(1);
+  });
+
+  it('removes a worker that EC2 ended without asking, and a voter only after its vote', async () => {
+    await world.scaled(3, 2);
+    const [voter] = world.inGroup('managers');
+    const [worker] = world.inGroup('workers');
+    world.account.terminate(voter?.id ?? '');
+    world.account.terminate(worker?.id ?? '');
+    await world.until(() => world.members().length === 3, 'both gone');
+    await world.settled(5);
+    const { body } = await world.request('GET', '/nodes');
+    const { nodes } = body as { nodes: { instance: string | null; node: { role: string } }[] };
+    expect(nodes).toHaveLength(5);
+    expect(nodes.filter(({ node }) => node.role === 'manager')).toHaveLength(3);
+    const acts = world.account.ssm.sent.map(({ document }) => document.slice(document.lastIndexOf('-') + 1));
+    expect(acts.lastIndexOf('demote')).toBeLessThan(acts.lastIndexOf('promote'));
+  });
+
+  it('takes a spot instance out at once when its notice comes', async () => {
+    await world.scaled(1, 2);
+    const [spot] = world.inGroup('workers');
+    world.account.emit('aws.ec2', 'EC2 Spot Instance Interruption Warning', {
+      'instance-id': spot?.id,
+      'instance-action': 'terminate',
+    });
+    await world.until(
+      () => world.sent('leave').some(({ instances }) => instances.includes(spot?.id ?? '')),
+      'it leaves',
+    );
+    expect(spot?.tags.get(tags.drain)).toMatch(/^spot interruption/);
+  });
+
+  it('leaves alone an instance that is not tagged, and one of another cluster', async () => {
+    await world.scaled(1, 0);
+    const before = world.acted();
+    for (const own of [new Map<string, string>(), new Map([[tags.cluster, 'another']])]) {
+      world.account.ec2.launch({ zone: 'eu-central-1a', tags: own, group: 'sg-theirs' });
+    }
+    await world.until(() => world.running().length === 3, 'they run');
+    await world.when(world.clock.sleep(120_000));
+    expect(world.acted()).toEqual(before);
+  });
+
+  it('finds an instance whose tags come late, and one whose events were lost', async () => {
+    await world.scaled(1, 0);
+    const late = world.account.ec2.launch({ zone: 'eu-central-1a', tags: new Map(), group: 'sg-own' });
+    await world.when(world.clock.sleep(60_000));
+    late.tags.set(tags.cluster, world.account.stack.cluster);
+    await world.settled(2);
+    expect(late.interface.groups).toEqual(['sg-own', world.account.stack.swarmGroup]);
+  });
+
+  it('takes no action on an event that is not what it should be, and keeps it for a person', async () => {
+    await world.scaled(1, 0);
+    const before = world.acted();
+    const hook = JSON.parse(readFileSync('test/events/launch-hook.json', 'utf8')) as Record<string, unknown>;
+    world.account.deliver({ ...hook, account: '999999999999' });
+    world.account.deliver({ ...hook, detail: { EC2InstanceId: '$(reboot)' } });
+    const dead = [...world.account.sqs.queues.values()].find(({ arn }) => arn.endsWith('-launches-dead'));
+    await world.until(() => dead?.messages.length === 2, 'the dead letters');
+    expect(world.acted()).toEqual(before);
+    const errors = world.account.log.filter(({ level }) => level === 'error').map(({ data }) => String(data.error));
+    expect(errors.join()).toMatch(/another account/);
+    expect(errors.join()).toMatch(/EC2InstanceId/);
+  });
+});
+
+describe('the budget', () => {
+  it.each([
+    [5, 1],
+    [50, 1],
+    [120, 3],
+  ])(
+    'of %i instances: at most 3 calls each to join and register, %i join commands at the least',
+    async (size, commands) => {
+      const world = new World();
+      await world.scaled(3, 0);
+      await world.serve('web', 2);
+      await world.request('PUT', '/services/web/ports/8080', { targetPort: 80 });
+      await world.settled(3);
+      const before = world.acted();
+      const joins = world.sent('join').length;
+      world.account.autoScaling.scale('workers', size);
+      await world.settled(size + 3);
+      const after = world.acted();
+      // Looking is not in it, nor the commands that look: they cost by the minute, not by the instance.
+      const observes = world.sent('observe').length;
+      const calls = Object.entries(after).reduce((sum, [name, count]) => sum + count - (before[name] ?? 0), 0);
+      const launches = world.account.calls.get(world.account.stack.functionNamed('launch').name);
+      expect(calls).toBeLessThanOrEqual(3 * size);
+      expect(launches?.get('DescribeInstances')).toBeLessThanOrEqual(size + 3);
+      expect(world.sent('join').length - joins).toBeGreaterThanOrEqual(commands);
+    },
+  );
+
+  it('of 50 instances whose agents come online together: one join command', async () => {
+    const world = new World();
+    await world.scaled(1, 0);
+    // Nobody is online until all are.
+    const { agents } = world.account.ssm;
+    const add = agents.add.bind(agents);
+    const held = new Set<string>();
+    agents.add = (id) => {
+      held.add(id);
+      return agents;
+    };
+    world.account.autoScaling.scale('workers', 50);
+    await world.until(() => held.size === 50, 'all agents');
+    for (const id of held) add(id);
+    await world.settled(51);
+    expect(world.sent('join').filter(({ instances }) => instances.length > 1)).toHaveLength(1);
+  });
+});
