@@ -46,8 +46,8 @@ type Times = Readonly<Record<'call' | 'running' | 'agent' | 'event' | 'gone', re
 const TIMES: Readonly<Record<'virtual' | 'real', Times>> = {
   virtual: {
     call: [15, 60],
-    running: [4_000, 12_000],
-    agent: [20_000, 45_000],
+    running: [4_000, 7_000],
+    agent: [22_000, 27_000],
     event: [100, 2_000],
     gone: [5_000, 20_000],
   },
@@ -299,8 +299,14 @@ export class Account {
 
   async #call(fn: StackFunction, service: Service, name: string, input: unknown): Promise<object> {
     if (this.#invocations.getStore()?.ended) return new Promise(() => {});
+    const act =
+      name === 'SendCommand'
+        ? ` ${String((input as { DocumentName: string }).DocumentName)
+            .split('-')
+            .at(-1)}`
+        : '';
     const counted = this.calls.get(fn.name) ?? new Map<string, number>();
-    this.calls.set(fn.name, counted.set(name, (counted.get(name) ?? 0) + 1));
+    this.calls.set(fn.name, counted.set(`${name}${act}`, (counted.get(`${name}${act}`) ?? 0) + 1));
     await this.clock.sleep(this.random.between(...this.#times.call));
     const operation = service.operations[name];
     if (operation === undefined) throw new Error(`the lab does not know ${service.prefix}:${name}`);

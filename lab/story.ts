@@ -172,7 +172,7 @@ export async function tell(
     const result = { name, ...told, seconds: Math.round((account.clock.now() - from) / 100) / 10 };
     results.push(result);
     const rows = scene.rows();
-    if (rows.length >= nodes.length) [nodes, ports] = [rows, scene.ports()];
+    if (rows.length >= nodes.length && scene.ports().length >= ports.length) [nodes, ports] = [rows, scene.ports()];
     audience.ended(result, rows);
     if (!result.ok) break;
   }

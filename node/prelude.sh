@@ -1,6 +1,7 @@
 # shellcheck shell=sh
 # What every act begins with. POSIX sh only: Run Command starts scripts with sh, which is dash on Debian and Ubuntu.
-set -eu
+# No globbing (-f): a value that is split into words stays the words that it is.
+set -euf
 umask 077
 LC_ALL=C
 export LC_ALL

@@ -48,7 +48,10 @@ export async function cycle(app: App, handover: Millis): Promise<Ended> {
  */
 async function rest(app: App, { instances, agents }: Observed, pause: Millis): Promise<void> {
   const awaited = instances
-    .filter(({ id, state, stage }) => state === 'running' && stage === 'arriving' && agents.ok && !agents.value.has(id))
+    .filter(
+      ({ id, state, stage }) =>
+        state === 'running' && stage !== 'member' && stage !== 'failed' && agents.ok && !agents.value.has(id),
+    )
     .map(({ id }) => id);
   const until = app.clock.now() + pause;
   for (let left = pause; left > 0; left = until - app.clock.now()) {

@@ -21,17 +21,18 @@ import { managersOf, sight } from './swarm.ts';
 export interface Memory {
   readonly joins: Map<InstanceId, JoinAnswer>;
   readonly left: Map<InstanceId, Millis>;
+  readonly online: Map<InstanceId, Millis>;
 }
-export const memory = (): Memory => ({ joins: new Map(), left: new Map() });
+export const memory = (): Memory => ({ joins: new Map(), left: new Map(), online: new Map() });
 
-export async function observe(app: App, { joins, left }: Memory): Promise<Observed> {
+export async function observe(app: App, { joins, left, online }: Memory): Promise<Observed> {
   const [instances, { record, ledger }, balancer] = await Promise.all([
     instancesOf(app),
     app.parameters.read(),
     attempt<Balancer>(() => balancerOf(app)),
   ]);
   const known = { instances, record, ledger };
-  const agents = await attempt(() => agentsOf(app, instances, managersOf(known).length === 0));
+  const agents = await attempt(() => agentsOf(app, instances, managersOf(known).length === 0, online));
   const looked = await attempt(() => sight(app, known, agents));
   const swarm: SwarmSight = looked.ok ? looked.value : { kind: 'unknown', why: looked.why };
   return {
@@ -62,11 +63,18 @@ async function balancerOf(app: App): Promise<Balancer> {
 }
 
 /** Only those are asked about that a command will go to and that no manager answers for: the settled cost nothing. */
-async function agentsOf(app: App, instances: readonly Instance[], nobodyToAsk: boolean): Promise<Set<InstanceId>> {
+async function agentsOf(
+  app: App,
+  instances: readonly Instance[],
+  nobodyToAsk: boolean,
+  since: Map<InstanceId, Millis>,
+): Promise<Map<InstanceId, Millis>> {
   const asked = instances.filter(
     ({ state, stage, role }) => state === 'running' && (stage !== 'member' || (nobodyToAsk && role === 'manager')),
   );
-  return asked.length === 0 ? new Set() : app.commands.online(asked.map(({ id }) => id));
+  const online = asked.length === 0 ? [] : [...(await app.commands.online(asked.map(({ id }) => id)))];
+  for (const id of online) if (!since.has(id)) since.set(id, app.clock.now());
+  return new Map(online.map((id) => [id, since.get(id) ?? app.clock.now()]));
 }
 
 /**

@@ -3,7 +3,7 @@ import type { App } from './app.ts';
 import { type Answer, explained, type Outcome } from './aws/commands.ts';
 import { Malformed, message, notYetManaged } from './errors.ts';
 import { JOIN_BATCH } from './model/names.ts';
-import type { Instance, InstanceId, LedgerEntry, Seen, SwarmRecord, SwarmSight } from './model/observed.ts';
+import type { Instance, InstanceId, LedgerEntry, Millis, Seen, SwarmRecord, SwarmSight } from './model/observed.ts';
 import { isEligible } from './plan/forming.ts';
 import { departure } from './plan/standing.ts';
 import { holdsView, Self, viewed } from './view.ts';
@@ -32,7 +32,11 @@ export function managersOf({ instances, ledger }: Pick<Known, 'instances' | 'led
  * The swarm as one manager sees it. The ledger's managers are asked first; where none of them answers, every eligible
  * instance is: a swarm is only said not to exist where all that were asked are in none.
  */
-export async function sight(app: App, known: Known, agents: Seen<ReadonlySet<InstanceId>>): Promise<SwarmSight> {
+export async function sight(
+  app: App,
+  known: Known,
+  agents: Seen<ReadonlyMap<InstanceId, Millis>>,
+): Promise<SwarmSight> {
   const managers = managersOf(known).map(({ id }) => id);
   const first = managers.length === 0 ? undefined : await asked(app, managers);
   if (first?.swarm !== undefined) return { kind: 'seen', swarm: first.swarm };

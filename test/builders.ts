@@ -68,7 +68,7 @@ export function observed(
   const voters = of?.nodes.filter(({ manager, instance: id }) => manager !== undefined && id !== undefined) ?? [];
   return {
     instances,
-    agents: { ok: true, value: new Set(instances.map(({ id }) => id)) },
+    agents: { ok: true, value: new Map(instances.map(({ id }) => [id, NOW - 60_000])) },
     swarm: of === undefined ? { kind: 'none', asked: instances.map(({ id }) => id) } : { kind: 'seen', swarm: of },
     record:
       of === undefined

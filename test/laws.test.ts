@@ -167,9 +167,10 @@ describe('every plan', () => {
       const its = seen.instances.find(({ id }) => id === action.instance);
       const left = !nodes.some((one) => one.instance === action.instance);
       const overdue = NOW - (its?.since ?? NOW) > 15 * 60_000;
-      const nobodyElse = !nodes.some(
-        (one) => one.role === 'manager' && one.instance !== action.instance && one.state !== 'down',
-      );
+      const gone = (one: SwarmNode) =>
+        seen.instances.some(({ id, state }) => id === one.instance && ['shutting-down', 'terminated'].includes(state));
+      const others = nodes.filter((one) => one.role === 'manager' && one.instance !== action.instance);
+      const nobodyElse = others.every(gone);
       expect(left || overdue || nobodyElse).toBe(true);
     }
   });

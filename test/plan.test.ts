@@ -96,11 +96,22 @@ describe('joining', () => {
   });
 
   it('waits for the agent, and for a join that goes on in the background', () => {
-    const offline = withNew(newcomer(4), { agents: { ok: true, value: new Set() } });
+    const offline = withNew(newcomer(4), { agents: { ok: true, value: new Map() } });
     expect(doing(offline, 'join')).toEqual([]);
     const joins = new Map([[instanceId(4), { at: NOW - 5_000, node: undefined, failure: undefined }]]);
     expect(doing(withNew(newcomer(4), { joins }), 'join')).toEqual([]);
     expect(doing(withNew(newcomer(4), { joins }), 'initialise')).toEqual([]);
+  });
+
+  it('holds a join for a moment where more of the same burst are about to come online', () => {
+    const burst = [newcomer(4, { launched: NOW - 40_000 }), newcomer(5, { launched: NOW - 40_000 })];
+    const at = (online: number, other: boolean) => {
+      const value = new Map([[instanceId(4), online], ...(other ? [[instanceId(5), NOW] as const] : [])]);
+      return doing(observed([...threeManagers, ...burst], swarm(three), { agents: { ok: true, value } }), 'join');
+    };
+    expect(at(NOW - 2_000, false)).toEqual([]);
+    expect(at(NOW - 2_000, true)).toMatchObject([{ instances: [instanceId(4), instanceId(5)] }]);
+    expect(at(NOW - 9_000, false)).toMatchObject([{ instances: [instanceId(4)] }]);
   });
 
   it('sends no command to anybody while the agents are unknown', () => {
@@ -126,7 +137,7 @@ describe('joining', () => {
 
   it('gives up after the deadline, with the reason, and abandons the launch hook', () => {
     const group = { name: 'group', state: 'Pending:Wait' };
-    const late = withNew(newcomer(4, { since: NOW - 601_000, group }), { agents: { ok: true, value: new Set() } });
+    const late = withNew(newcomer(4, { since: NOW - 601_000, group }), { agents: { ok: true, value: new Map() } });
     const [failed] = doing(late, 'tag');
     expect(failed).toMatchObject({ stage: 'failed', instances: [instanceId(4)] });
     expect(failed?.because).toContain('SSM agent never came online');

@@ -69,7 +69,7 @@ async function look(app: App): Promise<{ swarm: Swarm; instances: Instance[] }> 
   const [instances, { record, ledger }] = await Promise.all([instancesOf(app), app.parameters.read()]);
   if (ledger.length === 0) throw noManager('the swarm has not been formed yet');
   // Only the ledger's managers are asked: finding a swarm that nobody knows of is the reconciler's work.
-  const found = await sight(app, { instances, record, ledger }, seen(new Set<string>()));
+  const found = await sight(app, { instances, record, ledger }, seen(new Map()));
   if (found.kind === 'seen') return { swarm: found.swarm, instances };
   throw noManager(found.kind === 'none' ? 'none of the managers is in a swarm' : found.why);
 }

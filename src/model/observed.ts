@@ -154,8 +154,11 @@ export interface JoinAnswer {
 
 export interface Observed {
   readonly instances: readonly Instance[];
-  /** Instances whose SSM agent is online; asked only of those that a command will be sent to. */
-  readonly agents: Seen<ReadonlySet<InstanceId>>;
+  /**
+   * Instances whose SSM agent is online, and when this run of the cycle saw that first; asked only of those that a
+   * command will be sent to.
+   */
+  readonly agents: Seen<ReadonlyMap<InstanceId, Millis>>;
   readonly swarm: SwarmSight;
   readonly record: SwarmRecord | undefined;
   readonly ledger: readonly LedgerEntry[];

@@ -7,6 +7,12 @@ import { isMember, type Standing, swarmOf } from './standing.ts';
 
 /** A join that goes on in the background, or was refused, is tried again after this. */
 const JOIN_AGAIN = 15_000;
+/** Instances of one burst come online within seconds of one another: they join in one command, not in one each. */
+const HOLD = 8_000;
+const BURST = 120_000;
+/** How long the launch handler, and the agent of an ordinary newborn, are given before we take notice ourselves. */
+const PREPARED = 15_000;
+const ORDINARY = 90_000;
 
 export function joining(all: readonly Standing[], observed: Observed, settings: Settings, now: Millis): Plan {
   const wanted = all.filter(
@@ -14,13 +20,12 @@ export function joining(all: readonly Standing[], observed: Observed, settings: 
   );
   const at = (phase: Phase) => wanted.filter((one) => phaseOf(one, observed, now) === phase);
   return together(
-    // The newest are left to the launch handler, which is at work on them.
     of(
       wanted
-        .filter((one) => phaseOf(one, observed, now) !== 'fresh')
+        .filter(({ instance }) => now - instance.launched > PREPARED)
         .flatMap(({ instance }) => attaching(instance, settings)),
     ),
-    of(greeting(at('fresh'))),
+    of(greeting(at('fresh'), now)),
     ...at('failed').map(({ instance }) => ({
       actions: abandoning(instance),
       waits: [],
@@ -57,8 +62,10 @@ function phaseOf(one: Standing, observed: Observed, now: Millis): Phase {
 const isToBlame = ({ instance }: Standing, { agents, swarm }: Observed): boolean =>
   agents.ok && (!agents.value.has(instance.id) || swarm.kind === 'seen');
 
-function greeting(fresh: readonly Standing[]): Action[] {
-  const instances = fresh.map(({ instance }) => instance.id);
+/** Starts the clock of those that do not come up as quickly as most: for the others it would be a call for nothing. */
+function greeting(fresh: readonly Standing[], now: Millis): Action[] {
+  const slow = fresh.filter(({ instance }) => instance.stage !== undefined || now - instance.launched > ORDINARY);
+  const instances = slow.map(({ instance }) => instance.id);
   const because = 'running, and not in the swarm yet';
   return instances.length === 0 ? [] : [{ do: 'tag', instances, stage: 'arriving', because }];
 }
@@ -138,6 +145,14 @@ function batches(outside: readonly Standing[], observed: Observed, swarm: Swarm,
     waits.push(`${instance.id} joins${answer.failure === undefined ? '' : ` (last: ${answer.failure})`}`);
     return false;
   });
+  const awaited = outside.filter(({ instance: { id, launched } }) => !isOnline(id, observed) && now - launched < BURST);
+  const first = Math.min(...due.map(({ instance }) => onlineSince(instance.id, observed) ?? now));
+  if (awaited.length > 0 && now - first < HOLD) {
+    return {
+      joins: [],
+      waits: [...waits, ...due.map(({ instance }) => `${instance.id} joins with the rest of its burst`)],
+    };
+  }
   const managers = swarm.nodes
     .filter((node) => node.role === 'manager' && node.manager?.reachability === 'reachable')
     .toSorted((a, b) => Number(b.manager?.leader) - Number(a.manager?.leader))
@@ -153,6 +168,9 @@ function batches(outside: readonly Standing[], observed: Observed, swarm: Swarm,
   }));
   return { joins: [...storing(outside, observed, swarm), ...joins], waits };
 }
+
+const onlineSince = (id: string, { agents }: Observed) => (agents.ok ? agents.value.get(id) : undefined);
+const isOnline = (id: string, observed: Observed) => onlineSince(id, observed) !== undefined;
 
 /** A swarm made by hand never stored its worker token, and somebody may have rotated it: a manager stores it again. */
 function storing(outside: readonly Standing[], observed: Observed, swarm: Swarm): Action[] {

@@ -73,7 +73,7 @@ function resigning(one: Standing, swarm: Swarm, all: readonly Standing[], observ
   const { instance, node } = one;
   if (node === undefined) return nothing;
   if (node.role === 'manager' || node.manager !== undefined) {
-    return abdicating(one, all, now) ?? wait(instance, 'it still votes');
+    return abdicating(one, swarm, all, now) ?? wait(instance, 'it still votes');
   }
   if (node.state === 'down') {
     return act({ do: 'remove', via: swarm.from, node: node.id, force: false, because: 'it has left' });
@@ -90,9 +90,15 @@ function parting(instance: Instance, node: SwarmNode, observed: Observed, now: M
 }
 
 /** The last manager waits for a successor while there is somebody to lead, and for a while only. */
-function abdicating({ instance, node }: Standing, all: readonly Standing[], now: Millis): Plan | undefined {
+function abdicating(
+  { instance, node }: Standing,
+  swarm: Swarm,
+  all: readonly Standing[],
+  now: Millis,
+): Plan | undefined {
   const others = all.filter((one) => one.instance.id !== instance.id);
-  if (others.some((one) => one.node?.role === 'manager' && !isGone(one.instance))) return undefined;
+  const gone = new Set(others.filter((one) => isGone(one.instance)).map((one) => one.node?.id));
+  if (swarm.nodes.some(({ id, role }) => role === 'manager' && id !== node?.id && !gone.has(id))) return undefined;
   const awaited = others.some(
     (one) =>
       stays(one) ||
