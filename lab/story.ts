@@ -76,6 +76,7 @@ export const acts = (instances: number): readonly Act[] => [
   {
     name: 'requests through the balancer are answered by both replicas',
     play: async (scene) => {
+      await scene.spread(2);
       const answers = await scene.answers(REQUESTS);
       expect(answers.size === 2, `${[...answers.keys()].join(', ') || 'nobody'} answered`);
       return [...answers].map(([name, count]) => `${name}: ${count}`).join(', ');
@@ -86,6 +87,7 @@ export const acts = (instances: number): readonly Act[] => [
     play: async (scene) => {
       const lines: string[] = [];
       for (const { id } of scene.members()) {
+        await scene.spread(2, id);
         const answers = await scene.answers(6, id);
         expect(answers.size === 2, `through ${id} answered ${[...answers.keys()].join(', ') || 'nobody'}`);
         lines.push(`${id} -> ${[...answers].map(([name, count]) => `${name} (${count})`).join(', ')}`);
@@ -244,6 +246,18 @@ class Scene {
       answers.set(name, (answers.get(name) ?? 0) + 1);
     }
     return new Map([...answers].toSorted());
+  }
+
+  /** Until so many replicas answer: a node hears of a task that runs elsewhere by gossip, a moment later. */
+  async spread(replicas: number, through?: string): Promise<void> {
+    for (let tries = 0; tries < 60; tries++) {
+      const heard = new Set<string | undefined>();
+      for (let i = 0; i < 6 * replicas; i++) {
+        heard.add(await (through === undefined ? this.#once() : this.#while(this.account.engines.ask(through, PORT))));
+      }
+      if (heard.size === replicas && !heard.has(undefined)) return;
+      await this.#while(this.account.clock.sleep(500));
+    }
   }
 
   /** Requests through the balancer, one after the other, until they are stopped. */

@@ -22,4 +22,5 @@ function run(command: string, args: string[]): void {
 
 const environment = { ...process.env, SLS_TELEMETRY_DISABLED: '1', SLS_NOTIFICATIONS_MODE: 'off' };
 run(process.execPath, ['scripts/build.ts']);
-run('node_modules/.bin/osls', ['package', ...options]);
+// With this very Node.js: the one that is installed may be too old to load what serverless.yml refers to.
+run(process.execPath, ['node_modules/osls/bin/serverless.js', 'package', ...options]);

@@ -220,6 +220,13 @@ describe('voters', () => {
     expect(doing(without, 'demote')).toMatchObject([{ node: nodeId(3), via: instanceId(1) }]);
   });
 
+  it('are not demoted through themselves, even where all of them leave', () => {
+    const leaver = (n: number) => manager(n, { group: { name: 'g', state: 'Terminating:Wait' }, stage: 'leaving' });
+    const empty = { availability: 'drain', tasks: 0 } as const;
+    const seen = observed([leaver(1), leaver(2)], swarm([voter(1, empty), voter(2, empty)], { from: instanceId(2) }));
+    expect(doing(seen, 'demote')).toMatchObject([{ node: nodeId(2), via: instanceId(1) }]);
+  });
+
   it('hold the last one back while somebody is left to lead', () => {
     const leaver = manager(1, {
       group: { name: 'g', state: 'Terminating:Wait' },

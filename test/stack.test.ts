@@ -92,9 +92,13 @@ describe('the parameters', () => {
   });
 
   it('are all named at once, by the packager itself', () => {
-    const { status, stderr, stdout } = spawnSync('node_modules/.bin/osls', ['print', '--param', 'managers=4'], {
-      encoding: 'utf8',
-    });
+    const { status, stderr, stdout } = spawnSync(
+      process.execPath,
+      ['node_modules/osls/bin/serverless.js', 'print', '--param', 'managers=4'],
+      {
+        encoding: 'utf8',
+      },
+    );
     expect(status).toBe(1);
     for (const name of ['cluster', 'vpc', 'subnets', 'managers'])
       expect(stderr + stdout).toContain(`--param ${name}=…`);

@@ -291,11 +291,11 @@ async function ended(child: ChildProcess): Promise<void> {
   await gone;
 }
 
-/** The process of the web server that the lab's services run: it says its name, and ends when it is told to. */
+/** The web server of the lab's services: says its name, and serves on for a moment when it is told to end. */
 const web = JSON.stringify([
   '/bin/sh',
   '-c',
-  'mkdir -p /www; hostname > /www/index.html; trap "exit 0" TERM; httpd -f -p 80 -h /www & wait',
+  'mkdir -p /www; hostname > /www/index.html; trap "sleep 2; exit 0" TERM; httpd -f -p 80 -h /www & wait',
 ]);
 
 /** An image of one static binary, as an archive that every engine imports. */
@@ -304,7 +304,7 @@ async function image(): Promise<string> {
   mkdirSync(join(root, 'bin'), { recursive: true });
   const busybox = (await must('sh', ['-c', 'command -v busybox'])).trim();
   copyFileSync(busybox, join(root, 'bin', 'busybox'));
-  for (const name of ['sh', 'mkdir', 'hostname', 'httpd']) symlinkSync('busybox', join(root, 'bin', name));
+  for (const name of ['sh', 'mkdir', 'hostname', 'httpd', 'sleep']) symlinkSync('busybox', join(root, 'bin', name));
   const archive = join(ROOT, 'image.tar');
   await must('tar', ['-C', root, '-cf', archive, '.']);
   return archive;

@@ -44,13 +44,11 @@ export function quorum(all: readonly Standing[], observed: Observed, settings: S
     actions: [{ do: act, via: via(act, node), node: node.id, because } satisfies Action],
   });
   /** A node does not vote itself out: the command's own answer would be lost with its manager. */
-  const via = (act: string, node: SwarmNode) =>
-    (act === 'demote' &&
-      voters
-        .filter((one) => one.id !== node.id && answers(one))
-        .map(standing)
-        .find((one) => one && stays(one))?.instance.id) ||
-    swarm.from;
+  const via = (act: string, node: SwarmNode) => {
+    if (act === 'promote') return swarm.from;
+    const others = voters.filter((one) => one.id !== node.id && answers(one)).flatMap((one) => standing(one) ?? []);
+    return (others.find(stays) ?? others[0])?.instance.id ?? swarm.from;
+  };
 
   // The dead first: promoting a replacement while they still count is how others lost their quorum (moby#30847).
   const [corpse] = dead;
