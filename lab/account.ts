@@ -125,7 +125,7 @@ export class Account {
     }
   }
 
-  /** An Auto Scaling group of this cluster, with both hooks. */
+  /** An Auto Scaling group of this cluster, as an operator makes it: with tags, and without hooks. */
   group(name: string, role: 'manager' | 'worker', zones = ['a', 'b', 'c'].map((zone) => `${REGION}${zone}`)): Group {
     return this.autoScaling.create({
       name,
@@ -134,8 +134,6 @@ export class Account {
         [tags.cluster, this.stack.cluster],
         [tags.role, role],
       ]),
-      launchHook: true,
-      terminateHook: true,
     });
   }
 

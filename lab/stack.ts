@@ -132,6 +132,14 @@ export class Stack {
           })),
       ]),
     );
+    for (const [id, p] of all('AWS::SQS::QueuePolicy')) {
+      const { Statement } = p.PolicyDocument as unknown as { Statement: { Resource: Json }[] };
+      const queues = (p.Queues as string[]).map((url) => url.slice(url.lastIndexOf('/') + 1));
+      const named = Statement.flatMap(({ Resource }) => [Resource].flat()).map((arn) => String(arn).split(':').at(-1));
+      // SQS refuses a policy of one queue that names another.
+      if (queues.length !== 1 || named.some((name) => name !== queues[0]))
+        throw new Error(`${id} covers more than its queue`);
+    }
     this.queues = all('AWS::SQS::Queue').map(([id, p]) => {
       const redrive = p.RedrivePolicy as { deadLetterTargetArn: string; maxReceiveCount: number } | undefined;
       return {

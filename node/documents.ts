@@ -38,6 +38,10 @@ export const acts = {
     timeout: 60,
     parameters: {
       ADDRESS,
+      POOL: {
+        pattern: `^${ipv4}/(8|9|1[0-9]|20)$`,
+        description: 'where overlay networks take their addresses from: nothing that the VPC uses',
+      },
       TOKEN,
       REGION,
       KEY: {

@@ -1,8 +1,9 @@
 # Initialises a swarm here, once, and stores the worker token in Parameter Store from here: it passes through no log,
 # no event and no command line.
+# The pool is chosen once, here: Docker's own begins at 10.0.0.0, where many a VPC has its nodes and its name server.
 STATE=$(info '<.Swarm.LocalNodeState>')
 case $STATE in
-inactive) OUT=$(docker swarm init --advertise-addr "$SSM_ADDRESS" 2>&1 >/dev/null) || refuse init-failed "$OUT" ;;
+inactive) OUT=$(docker swarm init --advertise-addr "$SSM_ADDRESS" --default-addr-pool "$SSM_POOL" 2>&1 >/dev/null) || refuse init-failed "$OUT" ;;
 active) [ "$(info '<.Swarm.ControlAvailable>')" = true ] || refuse not-a-manager "this instance is a worker of a swarm" ;;
 *) refuse "swarm-$STATE" "the engine's swarm state is $STATE" ;;
 esac

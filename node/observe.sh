@@ -32,7 +32,7 @@ case $SELF in
     CHUNK=$(printf '%s' "$PACKED" | cut -c "$FROM-$((FROM + PAGE_SIZE - 1))")
     printf '{"ok":true,%s,"pages":%s,"page":%s,"sum":"%s","view":"%s"}\n' "$SELF" "$PAGES" "$SSM_PAGE" "$SUM" "$CHUNK"
   else
-    printf '{"ok":true,%s,"unreadable":%s}\n' "$SELF" "$(text "$VIEW" | cut -c 1-1000)"
+    printf '{"ok":true,%s,"unreadable":%s}\n' "$SELF" "$(text "$(printf '%s' "$VIEW" | cut -c 1-500 | head -n 3)")"
   fi
   ;;
 *) printf '{"ok":true,%s}\n' "$SELF" ;;

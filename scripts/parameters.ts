@@ -37,6 +37,13 @@ const known = {
     schema: list(cidr),
     default: '0.0.0.0/0',
   },
+  addressPool: {
+    shape: 'an IPv4 range for overlay networks that the VPC does not use, /8 to /20, like "100.64.0.0/10"',
+    schema: z
+      .string()
+      .refine((text) => cidr.test(text) && Number(text.split('/')[1]) >= 8 && Number(text.split('/')[1]) <= 20),
+    default: '100.64.0.0/10',
+  },
   exposeAll: {
     shape: '"true" (every port published on the mesh gets a listener) or "false" (only those asked for)',
     schema: flag,
@@ -59,13 +66,14 @@ export async function parameters(given: (name: Name) => Promise<unknown>) {
     faults.push(`  --param ${name}=…  should be ${one.shape}; ${text === '' ? 'it is missing' : `it is "${text}"`}`);
     return undefined as never;
   };
-  const [cluster, vpc, subnets, managers, scheme, allowedCidrs, exposeAll] = [
+  const [cluster, vpc, subnets, managers, scheme, allowedCidrs, addressPool, exposeAll] = [
     await read('cluster'),
     await read('vpc'),
     await read('subnets'),
     await read('managers'),
     await read('scheme'),
     await read('allowedCidrs'),
+    await read('addressPool'),
     await read('exposeAll'),
   ];
   // A plain Error with no stack: osls prints the stack, and a deployer wants the faults.
@@ -76,6 +84,7 @@ export async function parameters(given: (name: Name) => Promise<unknown>) {
     subnets,
     managers: String(managers),
     scheme,
+    addressPool,
     exposeAll: String(exposeAll),
     ingress: allowedCidrs.flatMap((CidrIp) =>
       (['tcp', 'udp'] as const).map((IpProtocol) => ({

@@ -21,7 +21,7 @@ export function compose(config: Config, clients: Clients, clock: Clock, log: Log
     config,
     clock,
     log,
-    autoScaling: autoScaling(clients.autoScaling),
+    autoScaling: autoScaling(clients.autoScaling, config),
     balancer: elbv2(clients.elbv2, config),
     commands: commands(clients.ssm, config, clock),
     ec2: ec2(clients.ec2, config),

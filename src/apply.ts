@@ -1,9 +1,10 @@
 /** Carries out a plan's actions. One that fails spares its siblings: what it leaves undone is planned again. */
 import type { App } from './app.ts';
 import { explained } from './aws/commands.ts';
-import { alreadyThere, Fault, message, unless } from './errors.ts';
+import { Fault, message } from './errors.ts';
 import { type Action, type NodeLabels, never } from './model/action.ts';
 import { parameters, tags } from './model/names.ts';
+import type { Millis } from './model/observed.ts';
 import type { Memory } from './observe.ts';
 
 export interface Result {
@@ -12,12 +13,12 @@ export interface Result {
   readonly error: unknown;
 }
 
-/** At once, since a plan only holds actions that do not depend on one another. */
-export async function apply(app: App, actions: readonly Action[], memory: Memory): Promise<Result[]> {
+/** Until then each act may wait for its answer; all at once, since a plan only holds actions that do not depend on one another. */
+export async function apply(app: App, actions: readonly Action[], memory: Memory, until: Millis): Promise<Result[]> {
   return Promise.all(
     actions.map(async (action) => {
       try {
-        await act(app, action, memory);
+        await act(app, action, memory, until);
         return { action, error: undefined };
       } catch (error) {
         const hint = error instanceof Fault ? error.hint : undefined;
@@ -28,9 +29,11 @@ export async function apply(app: App, actions: readonly Action[], memory: Memory
   );
 }
 
-async function act(app: App, action: Action, memory: Memory): Promise<unknown> {
+async function act(app: App, action: Action, memory: Memory, until: Millis): Promise<unknown> {
+  const within = (patience: Millis) => Math.max(0, Math.min(patience, until - app.clock.now()));
   const { ec2, balancer, commands } = app;
   const stored = { TOKEN: parameters(app.config.cluster).workerToken, REGION: app.config.region };
+  const founding = { KEY: app.config.tokenKey, POOL: app.config.addressPool };
   switch (action.do) {
     case 'attach security group':
       return ec2.setGroups(action.instance, action.interface, action.groups);
@@ -41,9 +44,9 @@ async function act(app: App, action: Action, memory: Memory): Promise<unknown> {
         [tags.reason]: action.reason ?? '',
       });
     case 'initialise':
-      return initialise(app, action, { ...stored, ADDRESS: action.address, KEY: app.config.tokenKey }, memory);
+      return initialise(app, action, { ...stored, ADDRESS: action.address, ...founding }, memory, within(60_000));
     case 'store token':
-      await commands.once('init', action.via, { ...stored, ADDRESS: action.address, KEY: app.config.tokenKey }, 60_000);
+      await commands.once('init', action.via, { ...stored, ADDRESS: action.address, ...founding }, within(60_000));
       // Those that it failed are not to wait for their next turn.
       for (const [id, { failure }] of memory.joins) if (failure !== undefined) memory.joins.delete(id);
       return;
@@ -52,25 +55,30 @@ async function act(app: App, action: Action, memory: Memory): Promise<unknown> {
     case 'record managers':
       return app.parameters.ledger(action.ledger);
     case 'join':
-      return join(app, action.instances, { ...stored, MANAGERS: action.managers.join(',') }, memory);
+      return join(app, action.instances, { ...stored, MANAGERS: action.managers.join(',') }, memory, within(60_000));
     case 'label':
-      return commands.once('label', action.via, { LABELS: action.nodes.map(labelled).join(',') }, 60_000);
+      return commands.once('label', action.via, { LABELS: action.nodes.map(labelled).join(',') }, within(60_000));
     case 'promote':
     case 'demote':
     case 'drain':
     case 'activate':
-      return commands.once(action.do, action.via, { NODE: action.node });
+      return commands.once(action.do, action.via, { NODE: action.node }, within(30_000));
     case 'remove':
-      return commands.once('remove', action.via, { NODE: action.node, FORCE: action.force ? 'yes' : 'no' });
+      return commands.once(
+        'remove',
+        action.via,
+        { NODE: action.node, FORCE: action.force ? 'yes' : 'no' },
+        within(30_000),
+      );
     case 'leave':
-      await commands.once('leave', action.instance, {}, 45_000);
+      await commands.once('leave', action.instance, {}, within(45_000));
       memory.joins.delete(action.instance);
       memory.left.set(action.instance, app.clock.now());
       return;
     case 'create target group':
       return balancer.createGroup(action.name, action.port, action.protocol);
     case 'create listener':
-      return unless(alreadyThere, () => balancer.createListener(action.port, action.protocol, action.group));
+      return balancer.createListener(action.port, action.protocol, action.group);
     case 'allow':
       return ec2.allow(action.from, action.to, action.protocol);
     case 'revoke':
@@ -84,7 +92,17 @@ async function act(app: App, action: Action, memory: Memory): Promise<unknown> {
     case 'delete target group':
       return balancer.deleteGroup(action.group);
     case 'complete hook':
-      return app.autoScaling.complete(action);
+      await app.autoScaling.complete(action);
+      memory.completed.set(action.instance, app.clock.now());
+      return;
+    case 'heartbeat':
+      await app.autoScaling.beat(action);
+      memory.beats.set(action.instance, app.clock.now());
+      return;
+    case 'put hook':
+      await app.autoScaling.put(action);
+      memory.groups = undefined;
+      return;
     default:
       return never(action);
   }
@@ -94,12 +112,13 @@ async function act(app: App, action: Action, memory: Memory): Promise<unknown> {
 async function initialise(
   app: App,
   { instance, record, lock }: Extract<Action, { do: 'initialise' }>,
-  given: { ADDRESS: string; KEY: string; TOKEN: string; REGION: string },
+  given: { ADDRESS: string; KEY: string; POOL: string; TOKEN: string; REGION: string },
   memory: Memory,
+  patience: Millis,
 ): Promise<void> {
   if (lock === 'create') await app.parameters.claim(record);
   if (lock === 'take') await app.parameters.record(record);
-  const { node } = await app.commands.once('init', instance, given, 60_000);
+  const { node } = await app.commands.once('init', instance, given, patience);
   memory.joins.set(instance, { at: app.clock.now(), node, failure: undefined });
 }
 
@@ -109,11 +128,13 @@ async function join(
   instances: readonly string[],
   given: { MANAGERS: string; TOKEN: string; REGION: string },
   memory: Memory,
+  patience: Millis,
 ): Promise<void> {
-  const outcomes = await app.commands.run('join', instances, given, 60_000);
+  const outcomes = await app.commands.run('join', instances, given, patience);
   for (const [instance, outcome] of outcomes) {
     const node = outcome.kind === 'answered' && outcome.answer.ok ? outcome.answer.node : undefined;
-    const waits = outcome.kind === 'pending' || (outcome.kind === 'answered' && outcome.answer.ok);
+    const waits =
+      outcome.kind === 'pending' || outcome.kind === 'lost' || (outcome.kind === 'answered' && outcome.answer.ok);
     const failure = waits ? undefined : explained(outcome);
     if (failure !== undefined) app.log.warn('a join failed and is tried again', { instance, failure });
     memory.joins.set(instance, { at: app.clock.now(), node, failure });

@@ -8,6 +8,7 @@ const Environment = z.object({
   ACCOUNT: z.string().regex(/^\d{12}$/),
   AWS_REGION: z.string().min(1),
   MANAGERS: z.enum(['1', '3', '5', '7']).transform(Number),
+  ADDRESS_POOL: z.string().includes('/'),
   EXPOSE_ALL: z.enum(['true', 'false']).transform((text) => text === 'true'),
   VPC: z.string().startsWith('vpc-'),
   SWARM_GROUP: z.string().startsWith('sg-'),
@@ -19,6 +20,8 @@ const Environment = z.object({
 
 export interface Config extends Settings {
   readonly account: string;
+  /** Where overlay networks take their addresses from: nothing that the VPC uses. */
+  readonly addressPool: string;
   readonly region: string;
   readonly vpc: string;
   readonly balancer: string;
@@ -41,6 +44,7 @@ export function config(environment: Readonly<Record<string, string | undefined>>
     region: env.AWS_REGION,
     managers: env.MANAGERS,
     exposeAll: env.EXPOSE_ALL,
+    addressPool: env.ADDRESS_POOL,
     vpc: env.VPC,
     swarmGroup: env.SWARM_GROUP,
     balancer: env.BALANCER,

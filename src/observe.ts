@@ -1,9 +1,10 @@
-/** One consistent Observed. EC2 and the stored record have to be read; every other source may be unknown. */
+/** One consistent Observed. EC2, Auto Scaling and the stored record have to be read; other sources may be unknown. */
 import type { App } from './app.ts';
 import type { TaggedInstance } from './aws/ec2.ts';
 import { message } from './errors.ts';
 import {
   type Balancer,
+  type Group,
   type Instance,
   type InstanceId,
   type JoinAnswer,
@@ -22,17 +23,29 @@ export interface Memory {
   readonly joins: Map<InstanceId, JoinAnswer>;
   readonly left: Map<InstanceId, Millis>;
   readonly online: Map<InstanceId, Millis>;
+  readonly beats: Map<InstanceId, Millis>;
+  readonly completed: Map<InstanceId, Millis>;
+  groups: Seen<readonly Group[]> | undefined;
 }
-export const memory = (): Memory => ({ joins: new Map(), left: new Map(), online: new Map() });
+export const memory = (): Memory => ({
+  joins: new Map(),
+  left: new Map(),
+  online: new Map(),
+  beats: new Map(),
+  completed: new Map(),
+  groups: undefined,
+});
 
-export async function observe(app: App, { joins, left, online }: Memory): Promise<Observed> {
+export async function observe(app: App, memory: Memory): Promise<Observed> {
+  const { joins, left, beats, completed } = memory;
   const [instances, { record, ledger }, balancer] = await Promise.all([
     instancesOf(app),
     app.parameters.read(),
     attempt<Balancer>(() => balancerOf(app)),
   ]);
   const known = { instances, record, ledger };
-  const agents = await attempt(() => agentsOf(app, instances, managersOf(known).length === 0, online));
+  if (memory.groups?.ok !== true) memory.groups = await attempt(() => app.autoScaling.tagged());
+  const agents = await attempt(() => agentsOf(app, instances, managersOf(known).length === 0, memory.online));
   const looked = await attempt(() => sight(app, known, agents));
   const swarm: SwarmSight = looked.ok ? looked.value : { kind: 'unknown', why: looked.why };
   return {
@@ -41,8 +54,11 @@ export async function observe(app: App, { joins, left, online }: Memory): Promis
     agents,
     swarm,
     balancer,
+    groups: memory.groups,
     joins,
     left,
+    beats,
+    completed,
   };
 }
 

@@ -1,9 +1,18 @@
 /** Looking at the swarm: which instances to ask, and what to make of their answers. */
 import type { App } from './app.ts';
 import { type Answer, explained, type Outcome } from './aws/commands.ts';
-import { Malformed, message, notYetManaged } from './errors.ts';
+import { Malformed, message } from './errors.ts';
 import { JOIN_BATCH } from './model/names.ts';
-import type { Instance, InstanceId, LedgerEntry, Millis, Seen, SwarmRecord, SwarmSight } from './model/observed.ts';
+import type {
+  Instance,
+  InstanceId,
+  LedgerEntry,
+  Millis,
+  Seen,
+  Swarm,
+  SwarmRecord,
+  SwarmSight,
+} from './model/observed.ts';
 import { isEligible } from './plan/forming.ts';
 import { departure } from './plan/standing.ts';
 import { holdsView, Self, viewed } from './view.ts';
@@ -39,37 +48,32 @@ export async function sight(
 ): Promise<SwarmSight> {
   const managers = managersOf(known).map(({ id }) => id);
   const first = managers.length === 0 ? undefined : await asked(app, managers);
-  if (first?.swarm !== undefined) return { kind: 'seen', swarm: first.swarm };
+  if (first?.swarm !== undefined) return ours(first.swarm, known);
 
   if (!agents.ok) return { kind: 'unknown', why: agents.why };
   const eligible = known.instances.filter(isEligible).map(({ id }) => id);
   const others = eligible.filter((id) => agents.value.has(id) && !managers.includes(id)).slice(0, JOIN_BATCH);
   const second = others.length === 0 ? undefined : await asked(app, others);
-  if (second?.swarm !== undefined) return { kind: 'seen', swarm: second.swarm };
+  if (second?.swarm !== undefined) return ours(second.swarm, known);
 
   const answers = [first, second].flatMap((one) => (one === undefined ? [] : [...one.seen]));
   const outside = answers.filter(([, one]) => isOutside(one)).map(([id]) => id);
   const troubled = answers.filter(([, one]) => !isOutside(one));
-  if (troubled.length > 0) {
+  // Before a swarm was formed, whoever does not answer is waited for by the planner, and blamed in the end.
+  const unknown = known.record?.state === 'formed' ? troubled : troubled.filter(([, one]) => isInside(one));
+  if (unknown.length > 0) {
     return { kind: 'unknown', why: troubled.map(([id, one]) => `${id}: ${trouble(one)}`).join('; ') };
   }
   return { kind: 'none', asked: outside };
 }
 
 async function asked(app: App, ids: readonly InstanceId[]) {
-  let page: { command: string; seen: ReadonlyMap<InstanceId, Outcome> };
-  try {
-    page = await app.commands.observe(ids, 1, PATIENCE, holdsView);
-  } catch (error) {
-    if (!notYetManaged(error)) throw error;
-    return { swarm: undefined, seen: new Map<InstanceId, Outcome>(ids.map((id) => [id, { kind: 'pending' }])) };
-  }
-  const { command, seen } = page;
+  const { seen, whole } = await app.commands.observe(ids, 1, PATIENCE, holdsView);
   for (const id of ids) {
     const one = seen.get(id);
     if (one?.kind !== 'answered' || !holdsView(one.answer)) continue;
     try {
-      return { swarm: viewed(id, await pages(app, id, command)), seen };
+      return { swarm: viewed(id, await pages(app, id, whole)), seen };
     } catch (error) {
       // Another manager may give a whole view; a view that is not one is no view.
       app.log.warn('a view of the swarm could not be read', { instance: id, why: message(error) });
@@ -78,17 +82,29 @@ async function asked(app: App, ids: readonly InstanceId[]) {
   return { swarm: undefined, seen };
 }
 
-async function pages(app: App, id: InstanceId, command: string): Promise<Answer[]> {
-  const first = await app.commands.whole(command, id);
+async function pages(app: App, id: InstanceId, whole: (id: InstanceId) => Promise<Answer>): Promise<Answer[]> {
+  const first = await whole(id);
   const count = Self.parse(first).pages ?? 1;
   if (count > MOST_PAGES) throw new Malformed(`the view has ${count} pages`);
   const all = [first];
   for (let page = 2; page <= count; page++) {
     const next = await app.commands.observe([id], page, PATIENCE, () => true);
-    all.push(await app.commands.whole(next.command, id));
+    all.push(await next.whole(id));
   }
   return all;
 }
+
+/** A view of another swarm than the one on record is no view of ours: nothing may be decided on it. */
+function ours(swarm: Swarm, { record }: Known): SwarmSight {
+  if (record?.state !== 'formed' || record.swarm === swarm.id) return { kind: 'seen', swarm };
+  const why = `${swarm.from} is in swarm ${swarm.id}, but the record names ${record.swarm}`;
+  return { kind: 'unknown', why };
+}
+
+const isInside = (one: Outcome): boolean => {
+  const self = one.kind === 'answered' ? Self.safeParse(one.answer).data : undefined;
+  return self !== undefined && self.state !== 'inactive';
+};
 
 const isOutside = (one: Outcome): boolean =>
   one.kind === 'answered' && Self.safeParse(one.answer).data?.state === 'inactive';

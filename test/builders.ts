@@ -78,8 +78,11 @@ export function observed(
       .map(({ id, instance: i, address }) => ({ node: id, instance: i ?? '', address, terminated: undefined }))
       .toSorted((a, b) => (a.node < b.node ? -1 : 1)),
     balancer: { ok: true, value: { groups: [], listeners: [], rules: [] } },
+    groups: { ok: true, value: [] },
     joins: new Map(),
     left: new Map(),
+    beats: new Map(),
+    completed: new Map(),
     ...given,
   };
 }

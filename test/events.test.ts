@@ -18,7 +18,7 @@ describe('the events of AWS', () => {
   it('a terminate hook and a spot notice tell of a departure; only the latter leaves a mark', () => {
     expect(departing(read('terminate-hook'), ACCOUNT)).toMatchObject({ instance: INSTANCE, drain: undefined });
     const notice = departing(read('spot-interruption'), ACCOUNT);
-    expect(notice.drain).toBe('spot interruption: EC2 will terminate it two minutes after 2026-11-23T10:00:00Z');
+    expect(notice.drain).toBe('spot interruption 2026-11-23T10:00:00Z: EC2 will terminate it two minutes later');
   });
 
   it.each(['stopping', 'stopped', 'shutting-down', 'terminated'])('an instance that is %s departs', (state) => {

@@ -16,7 +16,14 @@ const instanceOf = (n: number): fc.Arbitrary<Instance> =>
       stage: fc.constantFrom('arriving' as const, 'member' as const, 'leaving' as const, 'failed' as const, undefined),
       age: fc.integer({ min: 0, max: 1_200_000 }),
       drain: fc.constantFrom(undefined, undefined, 'by hand', 'spot interruption: now'),
-      lifecycle: fc.constantFrom('InService', 'Pending:Wait', 'Terminating:Wait', 'Warmed:Stopped', undefined),
+      lifecycle: fc.constantFrom(
+        'InService',
+        'Pending:Wait',
+        'Terminating:Wait',
+        'Warmed:Stopped',
+        'Warmed:Pending:Wait',
+        undefined,
+      ),
       attached: fc.boolean(),
     })
     .map(({ age, attached, lifecycle, ...rest }) =>
@@ -132,8 +139,13 @@ describe('every plan', () => {
     const touching = ['promote', 'demote', 'drain', 'leave', 'remove', 'join', 'label'];
     expect(actions.filter((one) => touching.includes(one.do))).toEqual([]);
     expect(actions.filter((one) => one.do.startsWith('delete') || one.do === 'revoke')).toEqual([]);
-    if (seen.swarm.kind === 'unknown')
-      expect(actions.filter((one) => one.do === 'complete hook' && one.result === 'CONTINUE')).toEqual([]);
+    if (seen.swarm.kind !== 'unknown') return;
+    for (const one of actions) {
+      if (one.do !== 'complete hook') continue;
+      const its = seen.instances.find(({ id }) => id === one.instance);
+      const ended = its?.state !== 'running' || its.group?.state.startsWith('Warmed:');
+      expect(ended || one.result === 'ABANDON').toBe(true);
+    }
   });
 
   law('removes by force only what EC2 says is no more, and no voter', (seen, actions) => {
@@ -165,6 +177,7 @@ describe('every plan', () => {
     for (const action of actions) {
       if (action.do !== 'complete hook' || action.hook !== 'swarm-mesh-terminate') continue;
       const its = seen.instances.find(({ id }) => id === action.instance);
+      if (its?.state !== 'running' || its.group?.state.startsWith('Warmed:')) continue;
       const left = !nodes.some((one) => one.instance === action.instance);
       const overdue = NOW - (its?.since ?? NOW) > 15 * 60_000;
       const gone = (one: SwarmNode) =>

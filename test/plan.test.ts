@@ -30,6 +30,19 @@ describe('forming', () => {
     });
   });
 
+  it('waits for one that has run for days and was tagged today: it may hold a swarm', () => {
+    const old = manager(3, { since: undefined, launched: 0, stage: undefined });
+    const seen = observed([manager(1), manager(2), old], undefined, {
+      swarm: { kind: 'none', asked: [instanceId(1), instanceId(2)] },
+    });
+    expect(doing(seen, 'initialise')).toEqual([]);
+  });
+
+  it('takes the lock of a holder that EC2 has long forgotten', () => {
+    const record = { generation: 1, state: 'forming', instance: instanceId(9), swarm: undefined, at: 0 } as const;
+    expect(doing(none({ record }), 'initialise')).toMatchObject([{ lock: 'take' }]);
+  });
+
   it('waits for an eligible instance that has not answered: it may hold a swarm', () => {
     const newborn = manager(3, { since: undefined, launched: NOW - 60_000, stage: undefined });
     const seen = observed([manager(1), manager(2), newborn], undefined, {
@@ -72,6 +85,46 @@ describe('forming', () => {
   it('adopts a swarm that was made by hand', () => {
     const seen = observed(threeManagers, swarm(three), { record: undefined });
     expect(doing(seen, 'record swarm')).toMatchObject([{ record: { swarm: 'swarm-1', generation: 1 } }]);
+  });
+});
+
+describe('hooks', () => {
+  const groups = (hooks: { name: string; transition: string; timeout: number }[]) => ({
+    groups: { ok: true, value: [{ name: 'group', hooks }] } as const,
+  });
+  const right = [
+    { name: 'swarm-mesh-launch', transition: 'autoscaling:EC2_INSTANCE_LAUNCHING', timeout: 900 },
+    { name: 'swarm-mesh-terminate', transition: 'autoscaling:EC2_INSTANCE_TERMINATING', timeout: 900 },
+  ];
+  const settledWith = (given: Partial<Observed>) => observed(threeManagers, swarm(three), given);
+
+  it('are put on a group of ours that lacks them, and set right where they were changed', () => {
+    expect(doing(settledWith(groups([])), 'put hook')).toHaveLength(2);
+    expect(doing(settledWith(groups(right)), 'put hook')).toEqual([]);
+    const changed = [right[0], { ...right[1], timeout: 30 }] as typeof right;
+    expect(doing(settledWith(groups(changed)), 'put hook')).toMatchObject([{ hook: 'swarm-mesh-terminate' }]);
+    expect(doing(settledWith({ groups: { ok: false, why: 'throttled' } }), 'put hook')).toEqual([]);
+  });
+
+  it('get a heartbeat each minute from those that take longer than one', () => {
+    const waiting = (since: number, beats: ReadonlyMap<string, number> = new Map()) => {
+      const group = { name: 'group', state: 'Terminating:Wait' };
+      const leaver = instance(4, { group, stage: 'leaving', since });
+      const its = node(4, { availability: 'drain', tasks: 1 });
+      return doing(observed([...threeManagers, leaver], swarm([...three, its]), { beats }), 'heartbeat');
+    };
+    expect(waiting(NOW - 30_000)).toEqual([]);
+    expect(waiting(NOW - 61_000)).toMatchObject([{ hook: 'swarm-mesh-terminate', group: 'group' }]);
+    expect(waiting(NOW - 300_000, new Map([[instanceId(4), NOW - 30_000]]))).toEqual([]);
+    expect(waiting(NOW - 300_000, new Map([[instanceId(4), NOW - 61_000]]))).toHaveLength(1);
+  });
+
+  it('hold nobody on the way to a warm pool', () => {
+    const group = { name: 'group', state: 'Warmed:Pending:Wait' };
+    const seen = observed([...threeManagers, instance(4, { stage: undefined, group })], swarm(three));
+    expect(planned(seen).actions).toMatchObject([
+      { do: 'complete hook', hook: 'swarm-mesh-launch', result: 'CONTINUE' },
+    ]);
   });
 });
 
@@ -148,6 +201,7 @@ describe('joining', () => {
 
   it('gives up nobody for a swarm that can not be seen', () => {
     const late = newcomer(4, { since: NOW - 601_000 });
+    expect(doing(withNew(late), 'tag')).toEqual([]);
     const swarmless = { swarm: { kind: 'unknown', why: 'no answer' } } as const;
     expect(doing(withNew(late, swarmless), 'tag')).toEqual([]);
     expect(doing(withNew(late, { agents: { ok: false, why: 'throttled' } }), 'tag')).toEqual([]);
@@ -281,9 +335,40 @@ describe('leaving', () => {
     ['then its tasks stop', seen({ availability: 'drain', tasks: 2 }), []],
     ['then it leaves', seen({ availability: 'drain', tasks: 0 }), ['leave']],
     ['then its record is removed, without force', seen({ availability: 'drain', state: 'down' }), ['remove']],
-    ['then its hook is completed', seen(undefined), ['complete hook']],
+    ['then, as nobody remembers that it left, it is told once more', seen(undefined), ['leave']],
+    ['then its hook is completed', seen(undefined, empty, { left: new Map([[leaver.id, NOW]]) }), ['complete hook']],
+    [
+      'or at once where it can hear nothing',
+      seen(undefined, empty, { agents: { ok: true, value: new Map() } }),
+      ['complete hook'],
+    ],
   ])('%s', (_, of, expected) => {
     expect(steps(of)).toEqual(expected);
+  });
+
+  it('is let go of its hook once it is gone or stopped, and not twice in a minute', () => {
+    for (const state of ['terminated', 'stopped'] as const) {
+      const ended = instance(4, { state, group: hook, stage: 'leaving', since: NOW - 10_000 });
+      const of = (given: Partial<Observed>) =>
+        doing(observed([...threeManagers, ended], swarm(three), given), 'complete hook');
+      expect(of({})).toHaveLength(1);
+      expect(of({ completed: new Map([[ended.id, NOW - 1_000]]) })).toEqual([]);
+    }
+  });
+
+  it('loses the vote of a dead engine whose instance is being ended, so that a successor can come', () => {
+    const ending = manager(3, { group: hook, stage: 'leaving', since: NOW - 10_000 });
+    const dead = voter(3, { state: 'down', manager: { reachability: 'unreachable', leader: false, address: '' } });
+    const of = observed([manager(1), manager(2), ending, manager(5)], swarm([voter(1), voter(2), dead, node(5)]));
+    expect(doing(of, 'demote')).toMatchObject([{ node: nodeId(3) }]);
+  });
+
+  it('is forgotten once it has been started again after a spot notice', () => {
+    const drain = `spot interruption ${new Date(NOW - 600_000).toISOString()}: EC2 will stop it two minutes later`;
+    const of = (launched: number) =>
+      doing(observed([...threeManagers, instance(4, { drain, launched })], swarm([...three, node(4)])), 'drain');
+    expect(of(NOW - 3_600_000)).toHaveLength(1);
+    expect(of(NOW - 60_000)).toEqual([]);
   });
 
   it('is not told twice to leave while the managers have not noticed', () => {
@@ -313,7 +398,8 @@ describe('leaving', () => {
     expect(planned(rests).actions).toEqual([]);
     const back = instance(4, { stage: 'leaving' });
     const returns = observed([...threeManagers, back], swarm([...three, node(4, { availability: 'drain', tasks: 0 })]));
-    expect(steps(returns)).toEqual(['tag', 'activate']);
+    expect(steps(returns)).toEqual(['activate']);
+    expect(steps(observed([...threeManagers, back], swarm([...three, node(4)])))).toEqual(['tag']);
     const byHand = observed(
       [...threeManagers, instance(4)],
       swarm([...three, node(4, { availability: 'drain', tasks: 0 })]),
@@ -414,7 +500,7 @@ describe('publishing', () => {
   });
 
   it('completes a launch hook once the newcomer is healthy, or where the port is healthy nowhere', () => {
-    const waiting = manager(3, { group: { name: 'group', state: 'Pending:Wait' } });
+    const waiting = manager(3, { since: NOW - 30_000, group: { name: 'group', state: 'Pending:Wait' } });
     const of = (states: readonly ('healthy' | 'initial' | 'unhealthy')[]) => {
       const targets = states.map((state, i) => ({ instance: instanceId(i + 1), state }));
       const value = { groups: [group({ targets })], listeners: [listener], rules: [rule] };

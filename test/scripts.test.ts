@@ -60,6 +60,7 @@ describe('the documents', () => {
       observe: { PAGE: '12' },
       init: {
         ADDRESS: '10.0.0.1',
+        POOL: '100.64.0.0/10',
         TOKEN: '/swarm-mesh/prod-1/worker-token',
         REGION: 'us-gov-west-1',
         KEY: 'arn:aws-us-gov:kms:us-gov-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab',

@@ -85,6 +85,7 @@ describe('the parameters', () => {
     ['allowedCidrs', '10.0.0.0/33'],
     ['allowedCidrs', '10.0.0.256/8'],
     ['exposeAll', 'yes'],
+    ['addressPool', '10.0.0.0/24'],
   ])('%s = "%s" is named, with what it should look like', async (name, value) => {
     const text = await faults({ [name]: value });
     expect(text).toContain(`--param ${name}=…  should be `);

@@ -1,19 +1,20 @@
 /** Auto Scaling: groups that launch and terminate, and hooks that hold an instance in between. */
 import type * as sdk from '@aws-sdk/client-auto-scaling';
-import { hooks } from '../../src/model/names.ts';
 import type { LabClock } from '../clock.ts';
 import { ACCOUNT, REGION } from '../stack.ts';
-import type { Ec2 } from './ec2.ts';
+import { type Ec2, tagContext } from './ec2.ts';
 import { AwsError, operation, page, type Service } from './service.ts';
 
+export interface Hook {
+  readonly transition: string;
+  /** Seconds. */
+  readonly timeout: number;
+}
 export interface Group {
   readonly name: string;
   readonly zones: readonly string[];
   readonly tags: ReadonlyMap<string, string>;
-  readonly launchHook: boolean;
-  readonly terminateHook: boolean;
-  /** Seconds. */
-  readonly heartbeat: number;
+  readonly hooks: Map<string, Hook>;
   desired: number;
   /** Lifecycle state by instance id. */
   readonly states: Map<string, string>;
@@ -25,6 +26,10 @@ export interface GroupEvents {
   terminate(instance: string): void;
 }
 
+const LAUNCHING = 'autoscaling:EC2_INSTANCE_LAUNCHING';
+const TERMINATING = 'autoscaling:EC2_INSTANCE_TERMINATING';
+const groupArn = (name: string | undefined) =>
+  `arn:aws:autoscaling:${REGION}:${ACCOUNT}:autoScalingGroup:uuid:autoScalingGroupName/${name}`;
 const SECURITY_GROUP = 'sg-0123456789abcdef0';
 
 export class AutoScaling implements Service {
@@ -33,6 +38,8 @@ export class AutoScaling implements Service {
   readonly #clock: LabClock;
   readonly #ec2: Ec2;
   readonly #events: GroupEvents;
+  /** The last heartbeat of each instance that waits. */
+  readonly #beats = new Map<string, symbol>();
 
   constructor(clock: LabClock, ec2: Ec2, events: GroupEvents) {
     this.#clock = clock;
@@ -40,8 +47,8 @@ export class AutoScaling implements Service {
     this.#events = events;
   }
 
-  create(group: Omit<Group, 'desired' | 'states' | 'heartbeat'>): Group {
-    const created: Group = { ...group, desired: 0, heartbeat: 3600, states: new Map() };
+  create(group: Omit<Group, 'desired' | 'states' | 'hooks'>): Group {
+    const created: Group = { ...group, desired: 0, hooks: new Map(), states: new Map() };
     this.groups.set(group.name, created);
     return created;
   }
@@ -73,13 +80,13 @@ export class AutoScaling implements Service {
   running(id: string): void {
     const group = this.groupOf(id);
     if (group?.states.get(id) !== 'Pending') return;
-    if (!group.launchHook) {
+    if (!this.#has(group, LAUNCHING)) {
       group.states.set(id, 'InService');
       return;
     }
     group.states.set(id, 'Pending:Wait');
     this.#events.launching(group, id);
-    this.#expire(group, id, 'Pending:Wait');
+    this.#expire(group, id);
   }
 
   /** EC2 says that an instance is no more, for whatever reason. */
@@ -91,7 +98,11 @@ export class AutoScaling implements Service {
 
   readonly operations = {
     DescribeAutoScalingGroups: operation((input: sdk.AutoScalingGroupNamesType) => {
-      const found = [...this.groups.values()].filter(({ name }) => input.AutoScalingGroupNames?.includes(name) ?? true);
+      const found = [...this.groups.values()].filter(
+        ({ name, tags }) =>
+          (input.AutoScalingGroupNames?.includes(name) ?? true) &&
+          (input.Filters ?? []).every(({ Name = '', Values = [] }) => Values.includes(tags.get(Name.slice(4)) ?? '\0')),
+      );
       const { items, next } = page(found, input.MaxRecords, input.NextToken);
       return {
         AutoScalingGroups: items.map((group) => ({
@@ -103,26 +114,54 @@ export class AutoScaling implements Service {
       };
     }),
 
-    CompleteLifecycleAction: operation(
-      (input: sdk.CompleteLifecycleActionType) => {
-        const group = this.#group(input.AutoScalingGroupName ?? '');
-        const id = input.InstanceId ?? '';
-        const state = group.states.get(id);
-        const waiting = { [hooks.launch]: 'Pending:Wait', [hooks.terminate]: 'Terminating:Wait' }[
-          input.LifecycleHookName ?? ''
-        ];
-        if (state === undefined || state !== waiting) {
-          throw new AwsError('ValidationError', `No active Lifecycle Action found with instance ID ${id}`);
-        }
-        this.#proceed(group, id, state, input.LifecycleActionResult ?? 'ABANDON');
+    DescribeLifecycleHooks: operation((input: sdk.DescribeLifecycleHooksType) => ({
+      LifecycleHooks: [...this.#group(input.AutoScalingGroupName ?? '').hooks].map(
+        ([name, { transition, timeout }]) => ({
+          LifecycleHookName: name,
+          LifecycleTransition: transition,
+          HeartbeatTimeout: timeout,
+        }),
+      ),
+    })),
+
+    PutLifecycleHook: operation(
+      (input: sdk.PutLifecycleHookType) => {
+        const { hooks: all } = this.#group(input.AutoScalingGroupName ?? '');
+        const transition = input.LifecycleTransition ?? '';
+        all.set(input.LifecycleHookName ?? '', { transition, timeout: input.HeartbeatTimeout ?? 3600 });
         return {};
       },
       (input) => [
         {
-          action: 'autoscaling:CompleteLifecycleAction',
-          resource: `arn:aws:autoscaling:${REGION}:${ACCOUNT}:autoScalingGroup:uuid:autoScalingGroupName/${input.AutoScalingGroupName}`,
+          action: 'autoscaling:PutLifecycleHook',
+          resource: groupArn(input.AutoScalingGroupName),
+          context: tagContext('aws:ResourceTag', this.groups.get(input.AutoScalingGroupName ?? '')?.tags),
         },
       ],
+    ),
+
+    RecordLifecycleActionHeartbeat: operation(
+      (input: sdk.RecordLifecycleActionHeartbeatType) => {
+        const group = this.#group(input.AutoScalingGroupName ?? '');
+        const id = input.InstanceId ?? '';
+        this.#waiting(group, id, input.LifecycleHookName);
+        this.#expire(group, id);
+        return {};
+      },
+      (input) => [
+        { action: 'autoscaling:RecordLifecycleActionHeartbeat', resource: groupArn(input.AutoScalingGroupName) },
+      ],
+    ),
+
+    CompleteLifecycleAction: operation(
+      (input: sdk.CompleteLifecycleActionType) => {
+        const group = this.#group(input.AutoScalingGroupName ?? '');
+        const id = input.InstanceId ?? '';
+        const state = this.#waiting(group, id, input.LifecycleHookName);
+        this.#proceed(group, id, state, input.LifecycleActionResult ?? 'ABANDON');
+        return {};
+      },
+      (input) => [{ action: 'autoscaling:CompleteLifecycleAction', resource: groupArn(input.AutoScalingGroupName) }],
     ),
   };
 
@@ -141,19 +180,41 @@ export class AutoScaling implements Service {
 
   #terminate(group: Group, id: string): void {
     if (group.states.get(id)?.startsWith('Terminating') !== false) return;
-    if (!group.terminateHook) {
+    if (!this.#has(group, TERMINATING)) {
       group.states.set(id, 'Terminating');
       this.#events.terminate(id);
       return;
     }
     group.states.set(id, 'Terminating:Wait');
     this.#events.terminating(group, id);
-    this.#expire(group, id, 'Terminating:Wait');
+    this.#expire(group, id);
   }
 
-  #expire(group: Group, id: string, state: string): void {
-    this.#clock.after(group.heartbeat * 1000, () => {
-      if (group.states.get(id) === state) this.#proceed(group, id, state, 'ABANDON');
+  #has = (group: Group, transition: string): boolean =>
+    [...group.hooks.values()].some((hook) => hook.transition === transition);
+
+  /** The state of an instance that waits in a hook; a fault where it does not, or no longer. */
+  #waiting(group: Group, id: string, hook: string | undefined): string {
+    const state = group.states.get(id);
+    const transition = group.hooks.get(hook ?? '')?.transition;
+    const waits = transition === LAUNCHING ? 'Pending:Wait' : 'Terminating:Wait';
+    if (state === undefined || transition === undefined || state !== waits) {
+      throw new AwsError('ValidationError', `No active Lifecycle Action found with instance ID ${id}`);
+    }
+    return state;
+  }
+
+  /** Gives up a wait that gets no heartbeat; each heartbeat begins it anew. */
+  #expire(group: Group, id: string): void {
+    const state = group.states.get(id) ?? '';
+    const transition = state === 'Pending:Wait' ? LAUNCHING : TERMINATING;
+    const timeout = Math.max(
+      ...[...group.hooks.values()].filter((one) => one.transition === transition).map((one) => one.timeout),
+    );
+    const beat = Symbol(id);
+    this.#beats.set(id, beat);
+    this.#clock.after(timeout * 1000, () => {
+      if (this.#beats.get(id) === beat && group.states.get(id) === state) this.#proceed(group, id, state, 'ABANDON');
     });
   }
 

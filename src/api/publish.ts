@@ -1,7 +1,6 @@
 /** PUT and DELETE of a service's published port: done by a manager, then the balancer follows. */
 import type { App } from '../app.ts';
 import { type Answer, explained } from '../aws/commands.ts';
-import { notYetManaged } from '../errors.ts';
 import type { Protocol } from '../model/observed.ts';
 import { managersOf } from '../swarm.ts';
 import { noManager, noSuchService, Refusal } from './problem.ts';
@@ -40,11 +39,7 @@ async function onSomeManager(app: App, change: PortChange): Promise<Answer> {
     const patience = Math.floor((until - app.clock.now()) / (managers.length - i));
     const outcome = await app.commands
       .run('publish', [id], parametersOf(change), patience)
-      .then((outcomes) => outcomes.get(id))
-      .catch((error) => {
-        if (notYetManaged(error)) return undefined;
-        throw error;
-      });
+      .then((outcomes) => outcomes.get(id));
     if (outcome?.kind === 'answered' && (outcome.answer.ok || outcome.answer.error !== 'no-manager'))
       return outcome.answer;
     troubles.push(`${id}: ${explained(outcome)}`);

@@ -2,11 +2,16 @@
 import {
   type AutoScalingClient,
   CompleteLifecycleActionCommand,
+  DescribeLifecycleHooksCommand,
+  PutLifecycleHookCommand,
   paginateDescribeAutoScalingGroups,
+  RecordLifecycleActionHeartbeatCommand,
 } from '@aws-sdk/client-auto-scaling';
-import { Fault, noActiveHook } from '../errors.ts';
+import type { Config } from '../config.ts';
+import { Fault, noActiveHook, unless } from '../errors.ts';
 import { chunks, collected } from '../model/collections.ts';
-import type { InstanceId } from '../model/observed.ts';
+import { HOOK_TIMEOUT, tags } from '../model/names.ts';
+import type { Group, InstanceId } from '../model/observed.ts';
 
 export interface HookResult {
   readonly instance: InstanceId;
@@ -15,7 +20,7 @@ export interface HookResult {
   readonly result: 'CONTINUE' | 'ABANDON';
 }
 
-export function autoScaling(client: AutoScalingClient) {
+export function autoScaling(client: AutoScalingClient, config: Config) {
   return {
     /** The lifecycle state of each instance in these groups. A group that is gone has none. */
     async lifecycles(groups: readonly string[]): Promise<Map<InstanceId, { name: string; state: string }>> {
@@ -35,6 +40,54 @@ export function autoScaling(client: AutoScalingClient) {
         }
       }
       return states;
+    },
+
+    /** The groups that carry the cluster's tag themselves, with all their hooks. */
+    async tagged(): Promise<Group[]> {
+      const groups = await collected(
+        paginateDescribeAutoScalingGroups(
+          { client, pageSize: 100 },
+          { Filters: [{ Name: `tag:${tags.cluster}`, Values: [config.cluster] }] },
+        ),
+        (page) => page.AutoScalingGroups,
+      );
+      return Promise.all(
+        groups.map(async ({ AutoScalingGroupName: name = '' }) => {
+          const found = await client.send(new DescribeLifecycleHooksCommand({ AutoScalingGroupName: name }));
+          const all = (found.LifecycleHooks ?? []).map((hook) => ({
+            name: hook.LifecycleHookName ?? '',
+            transition: hook.LifecycleTransition ?? '',
+            timeout: hook.HeartbeatTimeout ?? 0,
+          }));
+          return { name, hooks: all };
+        }),
+      );
+    },
+
+    /** Makes a hook, or sets it right. A launch that nobody completes is abandoned, so that it is replaced. */
+    async put({ group, hook, transition }: { group: string; hook: string; transition: string }): Promise<void> {
+      await client.send(
+        new PutLifecycleHookCommand({
+          AutoScalingGroupName: group,
+          LifecycleHookName: hook,
+          LifecycleTransition: transition,
+          HeartbeatTimeout: HOOK_TIMEOUT,
+          DefaultResult: 'ABANDON',
+        }),
+      );
+    },
+
+    /** Restarts the hook's timeout for one instance. */
+    async beat({ instance, group, hook }: Omit<HookResult, 'result'>): Promise<void> {
+      await unless(noActiveHook, () =>
+        client.send(
+          new RecordLifecycleActionHeartbeatCommand({
+            AutoScalingGroupName: group,
+            LifecycleHookName: hook,
+            InstanceId: instance,
+          }),
+        ),
+      );
     },
 
     /** Ends the wait of one instance in one hook. A hook that was completed or has run out is no fault. */

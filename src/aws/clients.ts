@@ -20,7 +20,7 @@ export interface ClientOptions {
 }
 
 export function clients(options: ClientOptions): Clients {
-  // A call that hangs must not take the whole cycle with it: 5 tries of at most 10 s fit into its 90 s.
+  // A call that hangs must not take the whole cycle with it.
   const patience = {
     maxAttempts: 5,
     retryMode: 'standard',

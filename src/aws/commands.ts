@@ -31,31 +31,48 @@ export type Answer = z.infer<typeof Answer>;
 export type Outcome =
   | { readonly kind: 'answered'; readonly answer: Answer }
   | { readonly kind: 'failed'; readonly why: string }
-  | { readonly kind: 'pending' };
+  | { readonly kind: 'pending' }
+  /** It timed out: nothing further will be heard, and it may have taken effect all the same. */
+  | { readonly kind: 'lost' };
 
 /** Looks at a command's progress soon, then less often: in milliseconds. */
 const FIRST_LOOK = 300;
 const LAST_LOOK = 3_000;
 
 export function commands(client: SSMClient, config: Config, clock: Clock) {
-  const send = async <A extends ActName>(act: A, ids: readonly InstanceId[], parameters: Parameters<A>) => {
-    const sent = await client
-      .send(
-        new SendCommandCommand({
-          DocumentName: documentName(config.cluster, act),
-          DocumentVersion: '$LATEST',
-          InstanceIds: [...ids],
-          Parameters: Object.fromEntries(Object.entries<string>(parameters).map(([name, value]) => [name, [value]])),
-          // Seconds to reach the agent; 30 is the least that there is.
-          TimeoutSeconds: 30,
-          MaxErrors: '100%',
-          Comment: `swarm-mesh ${config.cluster}: ${act}`.slice(0, 100),
-        }),
-      )
-      .catch((cause) => {
-        throw notYetManaged(cause) ? cause : new Fault(`sending ${act} to ${ids.join(', ')}`, { cause });
-      });
+  const sendTo = async <A extends ActName>(act: A, ids: readonly InstanceId[], parameters: Parameters<A>) => {
+    const sent = await client.send(
+      new SendCommandCommand({
+        DocumentName: documentName(config.cluster, act),
+        DocumentVersion: '$LATEST',
+        InstanceIds: [...ids],
+        Parameters: Object.fromEntries(Object.entries<string>(parameters).map(([name, value]) => [name, [value]])),
+        // Seconds to reach the agent; 30 is the least that there is.
+        TimeoutSeconds: 30,
+        MaxErrors: '100%',
+        Comment: `swarm-mesh ${config.cluster}: ${act}`.slice(0, 100),
+      }),
+    );
     return given(sent.Command?.CommandId, 'CommandId');
+  };
+
+  /**
+   * The command of each instance; none where Systems Manager does not manage it. It refuses a whole command for one
+   * such instance: the others are then told one by one, so that a single one can not blind us to all.
+   */
+  const send = async <A extends ActName>(act: A, ids: readonly InstanceId[], parameters: Parameters<A>) => {
+    const one = async (some: readonly InstanceId[]): Promise<Map<InstanceId, string>> => {
+      try {
+        const command = await sendTo(act, some, parameters);
+        return new Map(some.map((id) => [id, command]));
+      } catch (cause) {
+        if (!notYetManaged(cause)) throw new Fault(`sending ${act} to ${some.join(', ')}`, { cause });
+        if (some.length === 1) return new Map();
+        const parts = await Promise.all(some.map((id) => one([id])));
+        return new Map(parts.flatMap((part) => [...part]));
+      }
+    };
+    return one(ids);
   };
 
   const invocations = (CommandId: string) =>
@@ -64,32 +81,38 @@ export function commands(client: SSMClient, config: Config, clock: Clock) {
       (page) => page.CommandInvocations,
     );
 
-  /** Waits until each of `ids` has answered, or until `enough` of what has, or until the time is up. */
+  /** Waits until each of `ids` has answered, or until what has is `enough`, or until the time is up. */
   const outcomes = async (
-    command: string,
+    sent: ReadonlyMap<InstanceId, string>,
     ids: readonly InstanceId[],
     patience: number,
     enough: (outcomes: ReadonlyMap<InstanceId, Outcome>) => boolean,
   ) => {
     const until = clock.now() + patience;
-    for (let pause = FIRST_LOOK; ; pause = Math.min(pause * 1.5, LAST_LOOK)) {
+    const seen = new Map<InstanceId, Outcome>(
+      ids.map((id) => [
+        id,
+        sent.has(id) ? { kind: 'pending' } : { kind: 'failed', why: 'not managed by Systems Manager' },
+      ]),
+    );
+    const open = () => [...sent].filter(([id]) => seen.get(id)?.kind === 'pending').map(([, command]) => command);
+    for (let pause = FIRST_LOOK; open().length > 0 && !enough(seen); pause = Math.min(pause * 1.5, LAST_LOOK)) {
+      if (clock.now() + pause > until) break;
       await clock.sleep(pause);
-      const seen = new Map<InstanceId, Outcome>(ids.map((id) => [id, { kind: 'pending' }]));
+      const listed = await Promise.all([...new Set(open())].map(invocations));
       // Run Command is eventually consistent: an invocation that is not listed yet is pending.
-      for (const one of await invocations(command)) seen.set(given(one.InstanceId, 'InstanceId'), outcome(one));
-      const done = [...seen.values()].every(({ kind }) => kind !== 'pending');
-      if (done || enough(seen) || clock.now() >= until) return seen;
+      for (const one of listed.flat()) seen.set(given(one.InstanceId, 'InstanceId'), outcome(one));
     }
+    return seen;
   };
 
   return {
     /**
      * Runs an act on up to 50 instances and waits for their answers, `patience` milliseconds at most. An instance
-     * without an answer is `pending`. Throws where the command could not be sent at all.
+     * without an answer is `pending`, or `lost` where there will be none. Throws where nothing could be sent at all.
      */
     async run<A extends ActName>(act: A, ids: readonly InstanceId[], parameters: Parameters<A>, patience = 30_000) {
-      const command = await send(act, ids, parameters);
-      return outcomes(command, ids, patience, () => false);
+      return outcomes(await send(act, ids, parameters), ids, patience, () => false);
     },
 
     /** Runs an act on one instance. Throws a Fault unless its answer is `ok`. */
@@ -106,22 +129,22 @@ export function commands(client: SSMClient, config: Config, clock: Clock) {
 
     /**
      * Asks all of `ids` what they know of the swarm and returns what came, as soon as one of the answers is `enough`.
-     * Each answer is short; the view that a manager packs is fetched with `whole`.
+     * Each answer is short; `whole` fetches the view that a manager packs.
      */
     async observe(ids: readonly InstanceId[], page: number, patience: number, enough: (answer: Answer) => boolean) {
-      const command = await send('observe', ids, { PAGE: String(page) });
-      const seen = await outcomes(command, ids, patience, (so_far) =>
+      const sent = await send('observe', ids, { PAGE: String(page) });
+      const seen = await outcomes(sent, ids, patience, (so_far) =>
         [...so_far.values()].some((one) => one.kind === 'answered' && enough(one.answer)),
       );
-      return { command, seen };
-    },
-
-    /** The whole output (24,000 characters) of one instance's part in an `observe` command. */
-    async whole(command: string, id: InstanceId): Promise<Answer> {
-      const got = await client.send(
-        new GetCommandInvocationCommand({ CommandId: command, InstanceId: id, PluginName: 'observe' }),
-      );
-      return parsed(got.StandardOutputContent ?? '');
+      /** The whole output (24,000 characters) of one instance's part. */
+      const whole = async (id: InstanceId): Promise<Answer> => {
+        const CommandId = given(sent.get(id), 'command');
+        const got = await client.send(
+          new GetCommandInvocationCommand({ CommandId, InstanceId: id, PluginName: 'observe' }),
+        );
+        return parsed(got.StandardOutputContent ?? '');
+      };
+      return { seen, whole };
     },
 
     /** Which of the cluster's instances have an SSM agent that is online. */
@@ -144,7 +167,8 @@ export function commands(client: SSMClient, config: Config, clock: Clock) {
         found
           .flat()
           .filter(({ PingStatus }) => PingStatus === 'Online')
-          .map(({ InstanceId }) => given(InstanceId, 'InstanceId')),
+          .map(({ InstanceId }) => given(InstanceId, 'InstanceId'))
+          .filter((id) => ids.includes(id)),
       );
     },
   };
@@ -158,8 +182,7 @@ function outcome(one: CommandInvocation): Outcome {
   try {
     return { kind: 'answered', answer: parsed(output) };
   } catch {
-    // A command that timed out may have run all the same: nothing is known of it.
-    if (one.Status === 'TimedOut') return { kind: 'pending' };
+    if (one.Status === 'TimedOut') return { kind: 'lost' };
     return { kind: 'failed', why: `${one.StatusDetails ?? one.Status}: ${output.slice(0, 300) || 'no output'}` };
   }
 }
@@ -174,7 +197,7 @@ function parsed(output: string): Answer {
 }
 
 export function explained(result: Outcome | undefined): string {
-  if (result === undefined || result.kind === 'pending') return 'no answer in time';
+  if (result === undefined || result.kind === 'pending' || result.kind === 'lost') return 'no answer in time';
   if (result.kind === 'failed') return result.why;
   const { error, detail } = result.answer;
   return `${error ?? 'refused'}${detail ? ` (${detail})` : ''}`;

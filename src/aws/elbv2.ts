@@ -15,7 +15,7 @@ import {
   type TargetHealthDescription,
 } from '@aws-sdk/client-elastic-load-balancing-v2';
 import type { Config } from '../config.ts';
-import { alreadyGone, Fault, unless } from '../errors.ts';
+import { alreadyGone, alreadyThere, Fault, unless } from '../errors.ts';
 import { chunks, collected, given } from '../model/collections.ts';
 import { tags } from '../model/names.ts';
 import type { InstanceId, Listener, Protocol, TargetGroup, TargetState } from '../model/observed.ts';
@@ -100,7 +100,7 @@ export function elbv2(client: ElasticLoadBalancingV2Client, config: Config) {
 
     /** Creates the group of a port, or finds it where an earlier answer was lost. */
     async createGroup(name: string, port: number, protocol: Protocol): Promise<void> {
-      const created = await client
+      await client
         .send(
           new CreateTargetGroupCommand({
             Name: name,
@@ -118,9 +118,13 @@ export function elbv2(client: ElasticLoadBalancingV2Client, config: Config) {
         .catch((cause) => {
           throw new Fault(`creating target group ${name}`, { cause });
         });
+    },
+
+    /** The group's attributes first, each time: so no port is ever live on a group that was left half made. */
+    async createListener(port: number, protocol: Protocol, group: string): Promise<void> {
       await client.send(
         new ModifyTargetGroupAttributesCommand({
-          TargetGroupArn: given(created.TargetGroups?.[0]?.TargetGroupArn, 'TargetGroupArn'),
+          TargetGroupArn: group,
           Attributes: [
             { Key: 'deregistration_delay.timeout_seconds', Value: String(DEREGISTRATION_DELAY) },
             { Key: 'deregistration_delay.connection_termination.enabled', Value: 'true' },
@@ -129,9 +133,6 @@ export function elbv2(client: ElasticLoadBalancingV2Client, config: Config) {
           ],
         }),
       );
-    },
-
-    async createListener(port: number, protocol: Protocol, group: string): Promise<void> {
       await client
         .send(
           new CreateListenerCommand({
@@ -143,7 +144,7 @@ export function elbv2(client: ElasticLoadBalancingV2Client, config: Config) {
           }),
         )
         .catch((cause) => {
-          throw new Fault(`creating the listener of port ${port}`, { cause });
+          if (!alreadyThere(cause)) throw new Fault(`creating the listener of port ${port}`, { cause });
         });
     },
 

@@ -24,7 +24,7 @@ export function departing(raw: unknown, account: string): Departing {
     }
     case 'EC2 Spot Instance Interruption Warning': {
       const { instance, action } = interruption(event);
-      const why = `${SPOT}: EC2 will ${action} it two minutes after ${event.time}`;
+      const why = `${SPOT} ${event.time}: EC2 will ${action} it two minutes later`;
       return { event: event.id, instance, drain: why, why };
     }
     case 'EC2 Instance State-change Notification': {

@@ -53,6 +53,13 @@ export type Action = Because &
         readonly hook: string;
         readonly result: 'CONTINUE' | 'ABANDON';
       }
+    | { readonly do: 'heartbeat'; readonly instance: InstanceId; readonly group: string; readonly hook: string }
+    | {
+        readonly do: 'put hook';
+        readonly group: string;
+        readonly hook: string;
+        readonly transition: 'autoscaling:EC2_INSTANCE_LAUNCHING' | 'autoscaling:EC2_INSTANCE_TERMINATING';
+      }
   );
 
 export interface NodeLabels {

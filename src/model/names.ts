@@ -18,6 +18,8 @@ export const labels = {
 } as const;
 
 export const hooks = { launch: 'swarm-mesh-launch', terminate: 'swarm-mesh-terminate' } as const;
+/** Seconds without a heartbeat after which a hook gives up: several looks, and a crashed cycle's 3 minutes, fit in. */
+export const HOOK_TIMEOUT = 900;
 
 export const parameters = (cluster: string) => ({
   swarm: `/swarm-mesh/${cluster}/swarm`,

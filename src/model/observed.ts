@@ -36,6 +36,12 @@ export interface Instance {
   readonly group: { readonly name: string; readonly state: string } | undefined;
 }
 
+/** An Auto Scaling group that carries the cluster's tag itself: its hooks are ours to keep. */
+export interface Group {
+  readonly name: string;
+  readonly hooks: readonly { readonly name: string; readonly transition: string; readonly timeout: number }[];
+}
+
 export interface SwarmNode {
   readonly id: NodeId;
   readonly hostname: string;
@@ -101,7 +107,7 @@ export interface SwarmRecord {
   readonly at: Millis;
 }
 
-/** One voter in the ledger /swarm-mesh/NAME/managers. EC2 forgets terminated instances within the hour; this does not. */
+/** One voter in the ledger /swarm-mesh/NAME/managers. EC2 forgets terminated instances within the hour; this keeps them while they vote. */
 export interface LedgerEntry {
   readonly node: NodeId;
   readonly instance: InstanceId;
@@ -163,9 +169,15 @@ export interface Observed {
   readonly record: SwarmRecord | undefined;
   readonly ledger: readonly LedgerEntry[];
   readonly balancer: Seen<Balancer>;
+  /** Read once in a run of the cycle: nobody changes hooks every few seconds. */
+  readonly groups: Seen<readonly Group[]>;
   readonly joins: ReadonlyMap<InstanceId, JoinAnswer>;
   /** When an instance said that it has left, within this run of the cycle. */
   readonly left: ReadonlyMap<InstanceId, Millis>;
+  /** When an instance's hook last got a heartbeat, within this run of the cycle. */
+  readonly beats: ReadonlyMap<InstanceId, Millis>;
+  /** When we last completed an instance's hook, within this run of the cycle. */
+  readonly completed: ReadonlyMap<InstanceId, Millis>;
 }
 
 /** What the stack's parameters ask for. */

@@ -4,6 +4,9 @@ import { JOIN_DEADLINE } from '../model/names.ts';
 import type { Instance, Millis, Observed, SwarmRecord } from '../model/observed.ts';
 import { departure } from './standing.ts';
 
+/** EC2 remembers a terminated instance for less than an hour; whoever it does not know after this is one. */
+const FORGOTTEN = 2 * 3_600_000;
+
 /** May hold or begin a swarm: tagged a manager, running, not on its way out, not resting in a warm pool. */
 export const isEligible = (instance: Instance): boolean =>
   instance.role === 'manager' &&
@@ -31,7 +34,7 @@ export function forming(observed: Observed, now: Millis): Plan {
 
   // A swarm made by hand is adopted, not replaced: so each of them has to answer first, the slow ones for a while.
   const silent = eligible.filter(({ id }) => !swarm.asked.includes(id));
-  const awaited = silent.filter(({ since, launched }) => now - (since ?? launched) < JOIN_DEADLINE);
+  const awaited = silent.filter(({ since }) => since === undefined || now - since < JOIN_DEADLINE);
   if (awaited.length > 0) {
     return { ...nothing, waits: [`${names(awaited)} may hold a swarm and has not answered yet`] };
   }
@@ -42,7 +45,8 @@ export function forming(observed: Observed, now: Millis): Plan {
   const held = record?.instance === first.id;
   // The holder of the lock is not among those that answer. It may yet have initialised: EC2 must say that it is no more.
   const holder = observed.instances.find(({ id }) => id === record?.instance);
-  if (record !== undefined && !held && holder?.state !== 'terminated') {
+  const forgotten = holder === undefined && record !== undefined && now - record.at > FORGOTTEN;
+  if (record !== undefined && !held && holder?.state !== 'terminated' && !forgotten) {
     return { ...nothing, waits: [`${record.instance} holds the lock of initialisation and does not answer`] };
   }
   const action: Action = {

@@ -3,6 +3,7 @@ import { type Action, type NodeLabels, nothing, type Plan, together } from '../m
 import { chunks } from '../model/collections.ts';
 import { hooks, JOIN_BATCH, JOIN_DEADLINE, SWARM_PORT } from '../model/names.ts';
 import type { Balancer, Instance, Millis, Observed, Settings, Swarm } from '../model/observed.ts';
+import { completing, hookOf } from './holding.ts';
 import { isMember, type Standing, swarmOf } from './standing.ts';
 
 /** A join that goes on in the background, or was refused, is tried again after this. */
@@ -13,6 +14,8 @@ const BURST = 120_000;
 /** How long the launch handler, and the agent of an ordinary newborn, are given before we take notice ourselves. */
 const PREPARED = 15_000;
 const ORDINARY = 90_000;
+/** How long the balancer may take to find a member healthy before its launch goes on without. */
+const HEALTH_DEADLINE = 300_000;
 
 export function joining(all: readonly Standing[], observed: Observed, settings: Settings, now: Millis): Plan {
   const wanted = all.filter(
@@ -26,9 +29,9 @@ export function joining(all: readonly Standing[], observed: Observed, settings: 
         .flatMap(({ instance }) => attaching(instance, settings)),
     ),
     of(greeting(at('fresh'), now)),
+    ...at('failed').map(({ instance }) => abandoning(instance, observed, now)),
     ...at('failed').map(({ instance }) => ({
-      actions: abandoning(instance),
-      waits: [],
+      ...nothing,
       notes: [`${instance.id} has failed: see its tag swarm-mesh:reason; remove its tag swarm-mesh:state to try again`],
     })),
     of(at('late').map((one) => failing(one, observed))),
@@ -37,7 +40,7 @@ export function joining(all: readonly Standing[], observed: Observed, settings: 
       waits: at('restarting').map(({ instance, node }) => `${instance.id} is ${node?.state} in the swarm`),
     },
     arriving([...at('willing'), ...at('fresh')], observed, now),
-    welcoming(at('member'), observed),
+    welcoming(at('member'), observed, now),
   );
 }
 
@@ -59,8 +62,11 @@ function phaseOf(one: Standing, observed: Observed, now: Millis): Phase {
 }
 
 /** Failing ends an instance that waits in a launch hook: not for a swarm that is not there, or can not be seen. */
-const isToBlame = ({ instance }: Standing, { agents, swarm }: Observed): boolean =>
-  agents.ok && (!agents.value.has(instance.id) || swarm.kind === 'seen');
+const isToBlame = ({ instance, node }: Standing, { agents, swarm, joins }: Observed): boolean =>
+  agents.ok &&
+  (!agents.value.has(instance.id) ||
+    // It was told to join, in this very run, and that was a while ago or refused: not merely late to be told.
+    (swarm.kind === 'seen' && node?.state !== 'ready' && joins.get(instance.id)?.failure !== undefined));
 
 /** Starts the clock of those that do not come up as quickly as most: for the others it would be a call for nothing. */
 function greeting(fresh: readonly Standing[], now: Millis): Action[] {
@@ -188,48 +194,49 @@ const failureOf = ({ id }: Instance, { joins }: Observed) => joins.get(id)?.fail
 const host = (address: string) => address.replace(/:\d+$/, '');
 
 /** A member is tagged as one at once; its launch hook is completed when the balancer finds it healthy. */
-function welcoming(members: readonly Standing[], observed: Observed): Plan {
-  const newcomers = members.filter(({ instance }) => instance.stage !== 'member').map(({ instance }) => instance.id);
+function welcoming(members: readonly Standing[], observed: Observed, now: Millis): Plan {
+  const newcomers = members
+    // One that is taken back has to be seen active first: its stage is what remembers that we drained it.
+    .filter(({ instance, node }) => instance.stage !== 'leaving' || node?.availability !== 'drain')
+    .filter(({ instance }) => instance.stage !== 'member')
+    .map(({ instance }) => instance.id);
   const actions: Action[] =
     newcomers.length === 0
       ? []
       : [{ do: 'tag', instances: newcomers, stage: 'member', because: 'Ready in the swarm and labelled' }];
-  const waits: string[] = [];
-  for (const { instance } of members) {
-    if (instance.group?.state !== 'Pending:Wait') continue;
-    const health = observed.balancer.ok ? healthIn(observed.balancer.value, instance.id) : observed.balancer.why;
-    if (health === undefined) {
-      actions.push(completing(instance, instance.group.name, 'CONTINUE', 'a member, and healthy in the balancer'));
-    } else waits.push(`${instance.id} is not healthy in the balancer yet: ${health}`);
+  const held = members.filter(({ instance }) => hookOf(instance) === hooks.launch);
+  return together(of(actions), ...held.map(({ instance }) => releasing(instance, observed, now)));
+}
+
+function releasing(instance: Instance, observed: Observed, now: Millis): Plan {
+  const health = observed.balancer.ok ? healthIn(observed.balancer.value, instance.id) : observed.balancer.why;
+  if (health === undefined) {
+    return completing(instance, 'CONTINUE', 'a member, and healthy in the balancer', observed, now);
   }
-  return { ...nothing, actions, waits };
+  if (instance.stage === 'member' && now - (instance.since ?? now) > HEALTH_DEADLINE) {
+    return completing(instance, 'CONTINUE', `a member, although not healthy in the balancer: ${health}`, observed, now);
+  }
+  return { ...nothing, waits: [`${instance.id} is not healthy in the balancer yet: ${health}`] };
 }
 
 /** Undefined where nothing speaks against it. A port that is healthy nowhere is its service's trouble, not the node's. */
-function healthIn(balancer: Balancer, instance: string): string | undefined {
-  for (const group of balancer.groups.filter(({ ours }) => ours)) {
+function healthIn({ groups, listeners }: Balancer, instance: string): string | undefined {
+  const live = groups.filter(({ ours, arn }) => ours && listeners.some((one) => one.ours && one.group === arn));
+  for (const group of live) {
     const mine = group.targets.find((target) => target.instance === instance);
     if (mine === undefined) return `port ${group.port} has no target for it`;
-    if (mine.state === 'healthy') continue;
+    // Unused: its zone is none of the balancer's. It serves the mesh from there, and nobody will ever find it healthy.
+    if (mine.state === 'healthy' || mine.state === 'unused') continue;
     const elsewhere = group.targets.some(({ state }) => state === 'healthy' || state === 'initial');
     if (elsewhere) return `port ${group.port} is ${mine.state}`;
   }
   return undefined;
 }
 
-const abandoning = (instance: Instance): Action[] =>
-  instance.group?.state === 'Pending:Wait'
-    ? [completing(instance, instance.group.name, 'ABANDON', 'it did not become a member; Auto Scaling replaces it')]
-    : [];
-
-const completing = (instance: Instance, group: string, result: 'CONTINUE' | 'ABANDON', because: string): Action => ({
-  do: 'complete hook',
-  instance: instance.id,
-  group,
-  hook: hooks.launch,
-  result,
-  because,
-});
+const abandoning = (instance: Instance, observed: Observed, now: Millis): Plan =>
+  hookOf(instance) === hooks.launch
+    ? completing(instance, 'ABANDON', 'it did not become a member; Auto Scaling replaces it', observed, now)
+    : nothing;
 
 function failure({ instance, node }: Standing, observed: Observed): string {
   if (node !== undefined) return `its node is ${node.state}`;

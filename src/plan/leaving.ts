@@ -1,7 +1,8 @@
 /** From a member to nothing: balancer, drain, vote, leave, record, hook; and what is left of those who went unannounced. */
 import { type Action, nothing, type Plan, together } from '../model/action.ts';
-import { hooks, LEAVE_DEADLINE } from '../model/names.ts';
+import { LEAVE_DEADLINE } from '../model/names.ts';
 import type { Instance, Millis, Observed, Swarm, SwarmNode } from '../model/observed.ts';
+import { completing } from './holding.ts';
 import { isGone, type Standing, stays, swarmOf } from './standing.ts';
 
 /** A node that has left stays Ready on the managers for 7 to 13 s: no reason to tell it again. */
@@ -12,9 +13,9 @@ export function leaving(all: readonly Standing[], observed: Observed, now: Milli
   return together(
     ...all.flatMap((one) => {
       const parts = swarm === undefined ? [] : [clearing(one, swarm)];
-      if (isGone(one.instance)) return swarm === undefined ? [] : [...parts, burying(one, swarm)];
+      if (isGone(one.instance)) return [...parts, burying(one, swarm, observed, now)];
       if (one.departure === undefined) return swarm === undefined ? [] : [...parts, returning(one, swarm)];
-      if (one.instance.state !== 'running') return parts;
+      if (one.instance.state !== 'running') return [...parts, stoppedInHook(one, observed, now)];
       return [...parts, announcing(one), departing(one, all, observed, now)];
     }),
   );
@@ -55,7 +56,7 @@ function departing(one: Standing, all: readonly Standing[], observed: Observed, 
   if (!out && !departure?.urgent) return wait(instance, 'its connections through the balancer end');
   const swarm = swarmOf(observed);
   if (swarm === undefined || node === undefined) {
-    return departure?.kind === 'leaves' ? completing(instance, 'it is in no swarm') : nothing;
+    return departure?.kind === 'leaves' ? unseen(instance, observed, now) : nothing;
   }
   if (node.availability !== 'drain' && node.state !== 'down') {
     const because = out ? 'it is out of the balancer' : 'there is no time to wait for the balancer';
@@ -63,9 +64,22 @@ function departing(one: Standing, all: readonly Standing[], observed: Observed, 
   }
   if (!isEmpty(node)) {
     const late = departure?.kind === 'leaves' && overdue(instance, now);
-    return late ? letting(instance, node) : stopping(instance, node);
+    return late ? letting(instance, observed, now) : stopping(instance, node);
   }
   return departure?.kind === 'rests' ? nothing : resigning(one, swarm, all, observed, now);
+}
+
+/**
+ * No node is known to be its own; it may have joined all the same, and not been labelled before the last cycle ended. So
+ * it is told to leave where it can hear, before it is let go.
+ */
+function unseen(instance: Instance, observed: Observed, now: Millis): Plan {
+  const { agents, left, swarm } = observed;
+  const hears = agents.ok && agents.value.has(instance.id);
+  const done = swarm.kind === 'none' || left.has(instance.id) || !hears || overdue(instance, now);
+  if (agents.ok && done) return completing(instance, 'CONTINUE', 'it is in no swarm', observed, now);
+  if (!hears) return wait(instance, 'whether its SSM agent is online is unknown');
+  return act({ do: 'leave', instance: instance.id, because: 'no node is known to be its own' });
 }
 
 /** Empty: its vote, then the swarm, then its record. */
@@ -73,19 +87,25 @@ function resigning(one: Standing, swarm: Swarm, all: readonly Standing[], observ
   const { instance, node } = one;
   if (node === undefined) return nothing;
   if (node.role === 'manager' || node.manager !== undefined) {
-    return abdicating(one, swarm, all, now) ?? wait(instance, 'it still votes');
+    return abdicating(one, swarm, all, observed, now) ?? voting(one, observed, now);
   }
   if (node.state === 'down') {
     return act({ do: 'remove', via: swarm.from, node: node.id, force: false, because: 'it has left' });
   }
   const out = isOut(instance, observed);
-  return out ? parting(instance, node, observed, now) : wait(instance, 'its connections through the balancer end');
+  return out ? parting(instance, observed, now) : wait(instance, 'its connections through the balancer end');
 }
 
-function parting(instance: Instance, node: SwarmNode, observed: Observed, now: Millis): Plan {
+/** One whose engine is dead and whose vote the others can not take is held no longer than any other. */
+const voting = ({ instance, node }: Standing, observed: Observed, now: Millis): Plan =>
+  node?.state === 'down' && overdue(instance, now)
+    ? letting(instance, observed, now)
+    : wait(instance, 'it still votes');
+
+function parting(instance: Instance, observed: Observed, now: Millis): Plan {
   const left = observed.left.get(instance.id);
   if (left !== undefined && now - left < LEAVE_AGAIN) return wait(instance, 'the managers see that it has left');
-  if (overdue(instance, now)) return letting(instance, node);
+  if (overdue(instance, now)) return letting(instance, observed, now);
   return act({ do: 'leave', instance: instance.id, because: 'out of the balancer, empty, and without a vote' });
 }
 
@@ -94,6 +114,7 @@ function abdicating(
   { instance, node }: Standing,
   swarm: Swarm,
   all: readonly Standing[],
+  observed: Observed,
   now: Millis,
 ): Plan | undefined {
   const others = all.filter((one) => one.instance.id !== instance.id);
@@ -108,7 +129,7 @@ function abdicating(
   if (awaited && !overdue(instance, now)) return undefined;
   const why = awaited ? 'no successor has come' : 'nothing of the cluster is left to manage';
   return {
-    ...completing(instance, why),
+    ...completing(instance, 'CONTINUE', why, observed, now),
     notes: [`${node?.hostname} is the last manager and goes: the swarm ends with it`],
   };
 }
@@ -117,28 +138,27 @@ const overdue = ({ stage, since }: Instance, now: Millis) =>
   stage === 'leaving' && since !== undefined && now - since > LEAVE_DEADLINE;
 
 /** Lets a leaver that does not answer go: its record is removed once EC2 says that it is no more. */
-const letting = (instance: Instance, node: SwarmNode): Plan =>
-  completing(instance, `it did not leave within ${LEAVE_DEADLINE / 60_000} minutes (node ${node.id})`);
+const letting = (instance: Instance, observed: Observed, now: Millis): Plan =>
+  completing(instance, 'CONTINUE', `it did not leave within ${LEAVE_DEADLINE / 60_000} minutes`, observed, now);
 
-function completing(instance: Instance, because: string): Plan {
-  if (instance.group?.state !== 'Terminating:Wait') return nothing;
-  const hook = {
-    instance: instance.id,
-    group: instance.group.name,
-    hook: hooks.terminate,
-    result: 'CONTINUE' as const,
-  };
-  return { ...nothing, actions: [{ do: 'complete hook', ...hook, because }] };
-}
+/** Auto Scaling ends an instance that somebody stopped: it can do nothing more itself. */
+const stoppedInHook = ({ instance, departure }: Standing, observed: Observed, now: Millis): Plan =>
+  instance.state === 'stopped' && departure?.kind === 'leaves'
+    ? completing(instance, 'CONTINUE', 'it is stopped', observed, now)
+    : nothing;
 
-/** EC2 says that it is no more; quorum.ts has taken its vote first. */
-function burying({ instance, node }: Standing, swarm: Swarm): Plan {
-  if (node === undefined || node.role === 'manager') return nothing;
+/** EC2 says that it is no more; quorum.ts has taken its vote first. Auto Scaling may still hold it in its hook. */
+function burying({ instance, node }: Standing, swarm: Swarm | undefined, observed: Observed, now: Millis): Plan {
+  const released = completing(instance, 'CONTINUE', `EC2 says that it is ${instance.state}`, observed, now);
+  if (swarm === undefined || node === undefined || node.role === 'manager') return released;
   if (node.state !== 'down' && instance.state !== 'terminated') {
-    return { ...nothing, waits: [`${instance.id} is ${instance.state}; its node is ${node.state}`] };
+    return together(released, {
+      ...nothing,
+      waits: [`${instance.id} is ${instance.state}; its node is ${node.state}`],
+    });
   }
   const because = `EC2 says that ${instance.id} is ${instance.state}`;
-  return { ...nothing, actions: [{ do: 'remove', via: swarm.from, node: node.id, force: true, because }] };
+  return together(released, act({ do: 'remove', via: swarm.from, node: node.id, force: true, because }));
 }
 
 /** Records of earlier joins: an instance that joined again left one behind. */

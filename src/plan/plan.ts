@@ -2,6 +2,7 @@
 import { type Plan, together } from '../model/action.ts';
 import type { LedgerEntry, Millis, Observed, Settings } from '../model/observed.ts';
 import { forming } from './forming.ts';
+import { holding } from './holding.ts';
 import { joining } from './joining.ts';
 import { leaving } from './leaving.ts';
 import { publishing } from './publishing.ts';
@@ -11,6 +12,7 @@ import { type Standing, standings, swarmOf } from './standing.ts';
 export function plan(observed: Observed, settings: Settings, now: Millis): Plan {
   const all = standings(observed);
   return together(
+    holding(observed, now),
     forming(observed, now),
     recording(all, observed, now),
     joining(all, observed, settings, now),

@@ -10,7 +10,7 @@ export interface Exposure {
   readonly protocol: Protocol;
 }
 
-/** The ports that the services' labels ask for, or all on the mesh; in order, each once. */
+/** The ports that the services' labels ask for, or all on the mesh; in order. Swarm itself gives each port once. */
 export function exposures(services: readonly Service[], exposeAll: boolean): Exposure[] {
   return services
     .flatMap((service) =>

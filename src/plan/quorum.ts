@@ -36,7 +36,9 @@ export function quorum(all: readonly Standing[], observed: Observed, settings: S
 
   const dead = voters.filter((node) => {
     const one = standing(node);
-    return one !== undefined && (isGone(one.instance) || one.stale.includes(node)) && node.state === 'down';
+    if (one === undefined || node.state !== 'down') return false;
+    // Somebody ends its instance, and its engine no longer answers: it will not come back to vote.
+    return isGone(one.instance) || one.stale.includes(node) || one.departure?.kind === 'leaves';
   });
   const unsettled = voters.filter((node) => !answers(node) && !dead.includes(node));
   const change = (act: 'promote' | 'demote', node: SwarmNode, because: string): Plan => ({
@@ -53,7 +55,8 @@ export function quorum(all: readonly Standing[], observed: Observed, settings: S
   // The dead first: promoting a replacement while they still count is how others lost their quorum (moby#30847).
   const [corpse] = dead;
   if (corpse !== undefined) {
-    if (maySpare(voters, corpse)) return change('demote', corpse, `EC2 says that ${corpse.instance} is no more`);
+    if (maySpare(voters, corpse))
+      return change('demote', corpse, 'its node is down, and its instance is gone or going');
     return {
       ...nothing,
       waits: [`${corpse.hostname} is dead and still votes: too few managers answer to agree on it`],

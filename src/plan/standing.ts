@@ -23,7 +23,11 @@ export function departure(instance: Instance): Departure {
     return { kind: 'leaves', why: `Auto Scaling terminates it (${instance.group.state})`, urgent: false };
   }
   if (instance.drain === undefined) return undefined;
-  if (instance.drain.startsWith(SPOT)) return { kind: 'leaves', why: instance.drain, urgent: true };
+  if (instance.drain.startsWith(SPOT)) {
+    // It was stopped and has been started since: the notice was for its last life.
+    const noticed = Date.parse(instance.drain.slice(SPOT.length + 1).split(': ')[0] ?? '');
+    return instance.launched > noticed ? undefined : { kind: 'leaves', why: instance.drain, urgent: true };
+  }
   return { kind: 'rests', why: `drain wish: ${instance.drain}`, urgent: false };
 }
 

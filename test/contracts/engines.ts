@@ -86,7 +86,7 @@ export function engineContract(name: string, bench: (tokens: TokenStore) => Benc
     });
 
     it('initialises once, and stores the worker token without printing it', async () => {
-      const given = { ...stored, ADDRESS: address(first), KEY };
+      const given = { ...stored, ADDRESS: address(first), POOL: '100.64.0.0/10', KEY };
       const answer = await run(first, 'init', given);
       const again = await run(first, 'init', given);
       expect(again).toEqual(answer);
