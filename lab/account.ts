@@ -15,11 +15,12 @@ import { tags } from '../src/model/names.ts';
 import { AutoScaling, type Group } from './aws/autoscaling.ts';
 import { Ec2, type LabInstance } from './aws/ec2.ts';
 import { Elbv2 } from './aws/elbv2.ts';
-import { denied, type Service } from './aws/service.ts';
+import { denied, type Operation, type Service } from './aws/service.ts';
 import { Sqs } from './aws/sqs.ts';
 import { Ssm } from './aws/ssm.ts';
 import type { LabClock } from './clock.ts';
 import type { Engines, TokenStore } from './engines/engine.ts';
+import { type Faults, noFaults } from './faults.ts';
 import { allows } from './iam.ts';
 import { matches } from './pattern.ts';
 import type { Random } from './random.ts';
@@ -54,12 +55,18 @@ const TIMES: Readonly<Record<'virtual' | 'real', Times>> = {
   real: { call: [1, 2], running: [200, 400], agent: [100, 200], event: [10, 50], gone: [300, 600] },
 };
 
+interface Invocation {
+  ended: boolean;
+  kill: (why: Error) => void;
+}
+
 export interface AccountOptions {
   readonly clock: LabClock;
   readonly random: Random;
   readonly engines: (clock: LabClock, random: Random, tokens: TokenStore) => Engines;
   readonly stack?: Stack;
   readonly environment?: Readonly<Record<string, string>>;
+  readonly faults?: Faults;
 }
 
 export class Account {
@@ -81,12 +88,23 @@ export class Account {
   onListeners: () => void = () => {};
   onDraining: (instance: string, port: number) => void = () => {};
   readonly #times: Times;
-  readonly #invocations = new AsyncLocalStorage<{ fn: StackFunction; ended: boolean }>();
+  readonly #faults: Faults;
+  /** The last answer to each question, for stale reads. */
+  readonly #answers = new Map<string, object>();
+  readonly #invocations = new AsyncLocalStorage<Invocation>();
   readonly #handlers = new Map<string, Handler>();
   #working = 0;
   #stopped = false;
 
-  constructor({ clock, random, engines, stack = Stack.packaged(), environment = {} }: AccountOptions) {
+  constructor({
+    clock,
+    random,
+    engines,
+    stack = Stack.packaged(),
+    environment = {},
+    faults = noFaults,
+  }: AccountOptions) {
+    this.#faults = faults;
     this.clock = clock;
     this.random = random;
     this.stack = stack;
@@ -103,7 +121,7 @@ export class Account {
       terminate: (id) => this.terminate(id),
     });
     const engine = () => this.engines;
-    this.ssm = new Ssm(clock, random, stack, this.ec2, engine, (command) => this.#commandEnded(command));
+    this.ssm = new Ssm(clock, random, stack, this.ec2, engine, faults, (command) => this.#commandEnded(command));
     this.elbv2 = new Elbv2(clock, random, this.ec2, engine, {
       listenersChanged: () => this.onListeners(),
       draining: (instance, port) => this.onDraining(instance, port),
@@ -177,7 +195,9 @@ export class Account {
       detail,
     };
     this.events.push(event);
-    this.clock.after(this.random.between(...this.#times.event), () => this.deliver(event));
+    for (const delay of this.#faults.event(this.random.between(...this.#times.event))) {
+      this.clock.after(delay, () => this.deliver(event));
+    }
   }
 
   /** Hands an event to the rules, now. */
@@ -233,7 +253,7 @@ export class Account {
     if (fn === undefined || handler === undefined) throw new Error(`there is no function ${arn}`);
     if (this.#stopped) return undefined;
     this.#working++;
-    const invocation = { fn, ended: false };
+    const invocation: Invocation = { ended: false, kill: () => {} };
     const deadline = this.clock.now() + fn.timeout * 1000;
     const context = { awsRequestId: this.random.uuid(), getRemainingTimeInMillis: () => deadline - this.clock.now() };
     try {
@@ -247,12 +267,15 @@ export class Account {
   }
 
   /** What a function still does after its time is up reaches nobody. */
-  #cutOff(fn: StackFunction, invocation: { ended: boolean }): Promise<never> {
+  #cutOff(fn: StackFunction, invocation: Invocation): Promise<never> {
     return new Promise((_, reject) => {
+      invocation.kill = (why) => {
+        invocation.ended = true;
+        reject(why);
+      };
       this.clock.after(fn.timeout * 1000, () => {
         if (invocation.ended) return;
-        invocation.ended = true;
-        reject(new Error(`Task timed out after ${fn.timeout} seconds`));
+        invocation.kill(new Error(`Task timed out after ${fn.timeout} seconds`));
       });
     });
   }
@@ -313,7 +336,25 @@ export class Account {
     for (const { action, resource = '*', context = {} } of operation.needs?.(input as never) ?? [{ action: own }]) {
       if (!allows(statements, { action, resource, context })) throw denied(action, resource);
     }
-    return structuredClone(await operation.answer(input as never));
+    return this.#answered(own, input, operation);
+  }
+
+  /** A stale read is what the same question was answered with before. */
+  async #answered(own: string, input: unknown, { answer }: Operation): Promise<object> {
+    const fault = this.#faults.call(own);
+    if (fault?.kind === 'error') throw fault.error;
+    const question = `${own} ${JSON.stringify(input)}`;
+    const before = this.#answers.get(question);
+    if (fault?.kind === 'stale' && before !== undefined) return structuredClone(before);
+    const output = structuredClone(await answer(input as never));
+    if (own.includes(':Describe')) this.#answers.set(question, output);
+    return fault?.kind === 'kill' ? this.#killed() : structuredClone(output);
+  }
+
+  /** The function ends between two calls; what it was doing is done, and it never hears of it. */
+  #killed(): Promise<never> {
+    this.#invocations.getStore()?.kill(new Error('the function was killed'));
+    return new Promise(() => {});
   }
 
   #instanceChanged(instance: LabInstance): void {

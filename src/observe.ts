@@ -9,6 +9,7 @@ import {
   type InstanceId,
   type JoinAnswer,
   type Millis,
+  type NodeId,
   type Observed,
   type Seen,
   type SwarmSight,
@@ -25,6 +26,8 @@ export interface Memory {
   readonly online: Map<InstanceId, Millis>;
   readonly beats: Map<InstanceId, Millis>;
   readonly completed: Map<InstanceId, Millis>;
+  /** Nodes that no instance was told to become. */
+  readonly strangers: Set<NodeId>;
   groups: Seen<readonly Group[]> | undefined;
 }
 export const memory = (): Memory => ({
@@ -33,6 +36,7 @@ export const memory = (): Memory => ({
   online: new Map(),
   beats: new Map(),
   completed: new Map(),
+  strangers: new Set(),
   groups: undefined,
 });
 
@@ -48,9 +52,10 @@ export async function observe(app: App, memory: Memory): Promise<Observed> {
   const agents = await attempt(() => agentsOf(app, instances, managersOf(known).length === 0, memory.online));
   const looked = await attempt(() => sight(app, known, agents));
   const swarm: SwarmSight = looked.ok ? looked.value : { kind: 'unknown', why: looked.why };
+  await recalled(app, swarm, memory);
   return {
     ...known,
-    instances: [...instances, ...(await buried(app, swarm, instances))],
+    instances: [...instances, ...(await buried(app, swarm, instances, joins))],
     agents,
     swarm,
     balancer,
@@ -94,15 +99,40 @@ async function agentsOf(
 }
 
 /**
- * Instances that a node is labelled with and that no longer carry our tag in EC2's answer: looked up by id, and taken
- * only where EC2 says that they are no more. One that runs has lost its tag by somebody's hand.
+ * Who a node without a label is: its instance was told to join, and the cycle ended before it could be labelled. What it
+ * answered then is still to be had. Asked once in a run for each such node; one that nobody told to join stays a stranger.
  */
-async function buried(app: App, swarm: SwarmSight, instances: readonly Instance[]): Promise<Instance[]> {
+async function recalled(app: App, swarm: SwarmSight, { joins, strangers }: Memory): Promise<void> {
+  if (swarm.kind !== 'seen') return;
+  const known = new Set([...joins.values()].map(({ node }) => node));
+  const unknown = swarm.swarm.nodes.filter(
+    ({ id, instance }) => instance === undefined && !known.has(id) && !strangers.has(id),
+  );
+  if (unknown.length === 0) return;
+  const told = await attempt(() => app.commands.joined());
+  if (!told.ok) return;
+  for (const { id } of unknown) {
+    const instance = told.value.get(id);
+    if (instance === undefined) strangers.add(id);
+    // Long ago, so that it is told again where it should be Ready and is not.
+    else if (!joins.has(instance)) joins.set(instance, { at: 0, node: id, failure: undefined });
+  }
+}
+
+/**
+ * Instances that a node belongs to and that no longer carry our tag in EC2's answer: looked up by id, and taken only
+ * where EC2 says that they are no more. One that runs has lost its tag by somebody's hand.
+ */
+async function buried(
+  app: App,
+  swarm: SwarmSight,
+  instances: readonly Instance[],
+  joins: Memory['joins'],
+): Promise<Instance[]> {
   if (swarm.kind !== 'seen') return [];
   const known = new Set(instances.map(({ id }) => id));
-  const strange = swarm.swarm.nodes.flatMap(({ instance }) =>
-    instance === undefined || known.has(instance) ? [] : [instance],
-  );
+  const labelled = swarm.swarm.nodes.flatMap(({ instance }) => instance ?? []);
+  const strange = [...new Set([...labelled, ...joins.keys()])].filter((id) => !known.has(id));
   if (strange.length === 0) return [];
   const found: TaggedInstance[] = await app.ec2.byId(strange);
   return found.map((one) => ({ ...one, group: undefined })).filter(isGone);

@@ -25,7 +25,7 @@ export interface Need {
 export interface Operation<Input = never> {
   /** What the caller has to be allowed; by default the operation itself, on everything. */
   readonly needs?: (input: Input) => readonly Need[];
-  readonly answer: (input: Input) => object | Promise<object>;
+  answer: (input: Input) => object | Promise<object>;
 }
 
 /** Gives an operation's input its type once; the tables below hold operations of many. */

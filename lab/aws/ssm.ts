@@ -3,6 +3,7 @@ import type * as sdk from '@aws-sdk/client-ssm';
 import type { ActName } from '../../node/documents.ts';
 import type { LabClock } from '../clock.ts';
 import type { Engines, Ran, TokenStore } from '../engines/engine.ts';
+import type { Faults } from '../faults.ts';
 import type { Random } from '../random.ts';
 import { ACCOUNT, type Document, REGION, type Stack } from '../stack.ts';
 import { type Ec2, tagContext } from './ec2.ts';
@@ -32,6 +33,7 @@ export class Ssm implements Service, TokenStore {
   readonly #stack: Stack;
   readonly #ec2: Ec2;
   readonly #engines: () => Engines;
+  readonly #faults: Faults;
   readonly #ended: (command: { id: string; document: string; status: string }) => void;
 
   constructor(
@@ -40,6 +42,7 @@ export class Ssm implements Service, TokenStore {
     stack: Stack,
     ec2: Ec2,
     engines: () => Engines,
+    faults: Faults,
     ended: (command: { id: string; document: string; status: string }) => void,
   ) {
     this.#clock = clock;
@@ -47,6 +50,7 @@ export class Ssm implements Service, TokenStore {
     this.#stack = stack;
     this.#ec2 = ec2;
     this.#engines = engines;
+    this.#faults = faults;
     this.#ended = ended;
   }
 
@@ -88,6 +92,12 @@ export class Ssm implements Service, TokenStore {
         })),
       ],
     ),
+
+    ListCommands: operation((input: sdk.ListCommandsRequest) => {
+      const document = input.Filters?.find(({ key }) => key === 'DocumentName')?.value;
+      const found = [...this.#commands.values()].filter((one) => one.document === document).toReversed();
+      return { Commands: found.slice(0, input.MaxResults).map(({ id }) => ({ CommandId: id })) };
+    }),
 
     ListCommandInvocations: operation((input: sdk.ListCommandInvocationsRequest) => {
       const command = this.#command(input.CommandId);
@@ -167,7 +177,9 @@ export class Ssm implements Service, TokenStore {
       const one = { status: 'Pending', output: '', error: '' };
       command.invocations.set(id, one);
       const act = document.name.slice(document.name.lastIndexOf('-') + 1) as ActName;
-      const wait = this.#clock.virtual ? this.#random.between(200, 1_200) : 50;
+      const fault = this.#faults.command();
+      const usual = this.#clock.virtual ? this.#random.between(200, 1_200) : 50;
+      const wait = fault === 'undelivered' ? 30_000 : fault === 'slow' ? this.#random.between(5_000, 28_000) : usual;
       const done = (status: string, ran?: Ran) => {
         one.status = status;
         one.output = ran?.stdout ?? '';
@@ -177,12 +189,12 @@ export class Ssm implements Service, TokenStore {
         if (open === 0) this.#ended({ id: command.id, document: document.name, status: failed ? 'Failed' : 'Success' });
       };
       this.#clock.after(wait, () => {
-        if (!this.agents.has(id)) return done('TimedOut');
+        if (!this.agents.has(id) || fault === 'undelivered') return done('TimedOut');
         one.status = 'InProgress';
         this.#engines()
           .run(id, act, document.script, parameters)
           .then(
-            (ran) => done(ran.code === 0 ? 'Success' : 'Failed', ran),
+            (ran) => (fault === 'lost' ? done('TimedOut') : done(ran.code === 0 ? 'Success' : 'Failed', ran)),
             (error: unknown) => done('Failed', { code: 1, stdout: '', stderr: String(error) }),
           );
       });

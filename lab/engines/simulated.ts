@@ -93,6 +93,10 @@ export class SimulatedEngines implements Engines {
   readonly #random: Random;
   readonly #tokens: TokenStore;
   readonly #machines = new Map<string, Machine>();
+  /** Every swarm that was ever initialised. */
+  readonly swarms: { readonly id: string }[] = [];
+  /** Told of each act that has changed something: the machine, the act, and whether the swarm has a majority after it. */
+  onAct: (id: string, act: ActName, parameters: Readonly<Record<string, string>>, quorum: boolean) => void = () => {};
 
   constructor(clock: LabClock, random: Random, tokens: TokenStore) {
     this.#clock = clock;
@@ -122,6 +126,7 @@ export class SimulatedEngines implements Engines {
     await this.#takes(TIMES.command);
     try {
       const answer = await this.#acts[act](machine, parameters);
+      this.onAct(id, act, parameters, machine.swarm === undefined || this.#majority(machine.swarm));
       return { code: 0, stdout: `${JSON.stringify({ ok: true, ...answer })}\n`, stderr: '' };
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
@@ -362,6 +367,40 @@ export class SimulatedEngines implements Engines {
       leaderFrom: this.#clock.now(),
     };
     machine.node = node.id;
+    this.swarms.push(machine.swarm);
+  }
+
+  /** Whether a majority of the voters is up, whoever leads them. */
+  #majority(swarm: Swarm): boolean {
+    const voters = this.#voters(swarm).filter(({ votesFrom }) => votesFrom !== undefined);
+    return voters.filter(({ downFrom }) => downFrom === undefined).length >= Math.floor(voters.length / 2) + 1;
+  }
+
+  /** The nodes that any swarm knows, as its managers see them now. */
+  nodes(): { id: string; host: string; role: string; state: string; availability: string; label: string }[] {
+    const swarms = new Set([...this.#machines.values()].flatMap(({ swarm }) => (swarm === undefined ? [] : [swarm])));
+    return [...swarms].flatMap(({ nodes }) =>
+      [...nodes.values()].map((node) => ({
+        id: node.id,
+        host: node.host,
+        role: node.role,
+        state: this.#state(node),
+        availability: node.availability,
+        label: node.labels.get('swarm-mesh.instance') ?? '',
+      })),
+    );
+  }
+
+  /** Ports that services expose by their labels, as their managers know them. */
+  exposed(): number[] {
+    const swarms = new Set([...this.#machines.values()].flatMap(({ swarm }) => (swarm === undefined ? [] : [swarm])));
+    return [...swarms].flatMap(({ services }) =>
+      [...services.values()].flatMap(({ ports, labels }) =>
+        ports
+          .filter((port) => labels.has(`swarm-mesh.expose.${port.PublishedPort}.tcp`))
+          .map((port) => port.PublishedPort),
+      ),
+    );
   }
 
   #node0(machine: Machine, role: 'manager' | 'worker', readyIn: number): Node {
@@ -437,9 +476,10 @@ export class SimulatedEngines implements Engines {
 
   #hasQuorum(swarm: Swarm | undefined): swarm is Swarm {
     if (swarm === undefined || swarm.leaderFrom > this.#clock.now()) return false;
-    const voters = this.#voters(swarm).filter(({ votesFrom }) => votesFrom !== undefined);
-    const up = voters.filter(({ downFrom }) => downFrom === undefined);
-    if (up.length < Math.floor(voters.length / 2) + 1) return false;
+    if (!this.#majority(swarm)) return false;
+    const up = this.#voters(swarm).filter(
+      ({ votesFrom, downFrom }) => votesFrom !== undefined && downFrom === undefined,
+    );
     if (!up.some(({ id }) => id === swarm.leader)) this.#elect(swarm, 0);
     return true;
   }

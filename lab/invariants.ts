@@ -1,0 +1,137 @@
+/** What must hold in every history, watched while it happens and looked at once more when all has settled. */
+import { hooks, tags } from '../src/model/names.ts';
+import type { Account } from './account.ts';
+import type { LabInstance } from './aws/ec2.ts';
+import type { SimulatedEngines } from './engines/simulated.ts';
+
+export interface Violation {
+  /** Minutes into the history. */
+  readonly minute: number;
+  readonly law: string;
+  readonly what: string;
+}
+
+export class Watch {
+  readonly violations: Violation[] = [];
+  readonly #account: Account;
+  readonly #engines: SimulatedEngines;
+  readonly #from: number;
+  readonly #foreign: string;
+
+  constructor(account: Account) {
+    this.#account = account;
+    this.#engines = account.engines as SimulatedEngines;
+    this.#from = account.clock.now();
+    // Somebody else's: an instance without our tag, and one of another cluster.
+    account.ec2.launch({ zone: 'eu-central-1a', tags: new Map(), group: 'sg-theirs' });
+    account.ec2.launch({ zone: 'eu-central-1b', tags: new Map([[tags.cluster, 'another']]), group: 'sg-theirs' });
+    this.#foreign = this.#others();
+
+    this.#engines.onAct = (id, act, parameters, quorum) => {
+      if (!quorum && act !== 'observe') this.violated('2 our own acts never cost quorum', `after ${act} on ${id}`);
+      if (act === 'init' && this.#engines.swarms.length > 1) {
+        this.violated('1 there is one swarm', `${id} initialised another`);
+      }
+      if (act === 'drain') this.#drained(parameters.NODE ?? '');
+    };
+    const complete = account.autoScaling.operations.CompleteLifecycleAction;
+    const { answer } = complete;
+    complete.answer = (input: never) => {
+      this.#completed(input as { InstanceId: string; LifecycleHookName: string });
+      return answer(input);
+    };
+  }
+
+  violated(law: string, what: string): void {
+    const minute = Math.round((this.#account.clock.now() - this.#from) / 6_000) / 10;
+    this.violations.push({ minute, law, what });
+  }
+
+  /** Everything is as it should be; what is not, in words. */
+  isWhole = (): boolean => this.wrong().length === 0;
+
+  wrong(): string[] {
+    const nodes = this.#engines.nodes();
+    const running = this.#ours().filter(({ state }) => state === 'running');
+    const faults: string[] = [];
+    for (const one of running) faults.push(...this.#memberFaults(one, nodes));
+    for (const { host, id } of nodes) if (!running.some((one) => one.id === host)) faults.push(`node ${id} is stale`);
+    const voters = nodes.filter(({ role }) => role === 'manager').length;
+    if (voters !== 3) faults.push(`${voters} vote`);
+    for (const { states } of this.#account.autoScaling.groups.values()) {
+      for (const [id, state] of states) if (state !== 'InService') faults.push(`${id} is ${state}`);
+    }
+    return [...faults, ...this.#portFaults(running.map(({ id }) => id))];
+  }
+
+  atTheEnd(): void {
+    const { log, events, ssm } = this.#account;
+    const stored = [...ssm.parameters].filter(([name]) => !name.endsWith('/worker-token'));
+    if (JSON.stringify([log, events, ssm.sent, stored]).includes('SWMTKN')) {
+      this.violated('4 no token is shown', 'in a command, a log, an event or a stored value');
+    }
+    if (this.#others() !== this.#foreign) this.violated('7 nothing of others is changed', this.#others());
+    const failed = log.find(({ message }) => message === 'the lab failed');
+    if (failed !== undefined) this.violated('the lab itself works', JSON.stringify(failed.data));
+  }
+
+  #memberFaults(one: LabInstance, nodes: ReturnType<SimulatedEngines['nodes']>): string[] {
+    const faults: string[] = [];
+    const its = nodes.filter(({ host }) => host === one.id);
+    const [node] = its;
+    if (its.length !== 1 || node?.state !== 'ready' || node.label !== one.id) faults.push(`${one.id} is no member`);
+    else if (node.availability !== 'active') faults.push(`${one.id} is drained`);
+    if (one.tags.get(tags.state) !== 'member') faults.push(`${one.id} is tagged ${one.tags.get(tags.state)}`);
+    if (!one.interface.groups.includes(this.#account.stack.swarmGroup)) faults.push(`${one.id} lacks the group`);
+    return faults;
+  }
+
+  #ours = () =>
+    [...this.#account.ec2.instances.values()].filter(
+      (one) => one.tags.get(tags.cluster) === this.#account.stack.cluster,
+    );
+
+  #others(): string {
+    const theirs = [...this.#account.ec2.instances.values()].filter((one) => !this.#ours().includes(one));
+    return JSON.stringify(theirs.map(({ id, tags: its, interface: { groups } }) => [id, [...its], groups]));
+  }
+
+  #portFaults(members: readonly string[]): string[] {
+    const { listeners, groups } = this.#account.elbv2;
+    const wanted = this.#engines.exposed().toSorted((a, b) => a - b);
+    const there = [...listeners.values()].map(({ port }) => port).toSorted((a, b) => a - b);
+    const faults = JSON.stringify(wanted) === JSON.stringify(there) ? [] : [`listeners ${there} instead of ${wanted}`];
+    if (groups.size !== wanted.length) faults.push(`${groups.size} target groups for ${wanted.length} ports`);
+    for (const { port, targets } of groups.values()) {
+      const ids = [...targets.keys()].toSorted();
+      if (JSON.stringify(ids) !== JSON.stringify(members.toSorted())) faults.push(`port ${port} has other targets`);
+    }
+    const open = this.#account.ec2.rules.reduce((sum, { from, to }) => sum + to - from + 1, 0);
+    if (open !== wanted.length) faults.push(`${open} ports are open to the balancer instead of ${wanted.length}`);
+    return faults;
+  }
+
+  #drained(id: string): void {
+    const node = this.#engines.nodes().find((one) => one.id === id);
+    const instance = this.#account.ec2.instances.get(node?.host ?? '');
+    if (instance === undefined || instance.tags.get(tags.drain)?.startsWith('spot') === true) return;
+    const targets = this.#account.elbv2.targetsOf(instance.id);
+    if (targets.length > 0) {
+      this.violated(
+        '6 a leaver is out of the balancer before its tasks stop',
+        `${instance.id}: ${JSON.stringify(targets)}`,
+      );
+    }
+  }
+
+  #completed({ InstanceId, LifecycleHookName }: { InstanceId: string; LifecycleHookName: string }): void {
+    if (LifecycleHookName !== hooks.terminate) return;
+    const instance = this.#account.ec2.instances.get(InstanceId);
+    const node = this.#engines.nodes().find((one) => one.host === InstanceId && one.state === 'ready');
+    const since = Date.parse(instance?.tags.get(tags.since) ?? '');
+    const overdue = this.#account.clock.now() - since > 15 * 60_000;
+    if (instance?.state === 'running' && node !== undefined && !overdue) {
+      this.violated('6 a hook is completed after its instance has left', `${InstanceId} is still node ${node.id}`);
+    }
+  }
+}
