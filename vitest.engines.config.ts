@@ -7,6 +7,7 @@ export default defineConfig({
     globalSetup: ['test/package.ts'],
     // Engines take their time, and two suites at once would share one bridge.
     testTimeout: 300_000,
+    hookTimeout: 300_000,
     fileParallelism: false,
     bail: 1,
   },

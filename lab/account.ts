@@ -65,7 +65,6 @@ export interface AccountOptions {
   readonly random: Random;
   readonly engines: (clock: LabClock, random: Random, tokens: TokenStore) => Engines;
   readonly stack?: Stack;
-  readonly environment?: Readonly<Record<string, string>>;
   readonly faults?: Faults;
 }
 
@@ -96,14 +95,7 @@ export class Account {
   #working = 0;
   #stopped = false;
 
-  constructor({
-    clock,
-    random,
-    engines,
-    stack = Stack.packaged(),
-    environment = {},
-    faults = noFaults,
-  }: AccountOptions) {
+  constructor({ clock, random, engines, stack = Stack.packaged(), faults = noFaults }: AccountOptions) {
     this.#faults = faults;
     this.clock = clock;
     this.random = random;
@@ -132,7 +124,7 @@ export class Account {
       const name = /^dist\/(\w+)\/index\.handler$/.exec(fn.handler)?.[1] ?? '';
       const make = makers[name];
       if (make === undefined) throw new Error(`the template names a handler that there is not: ${fn.handler}`);
-      const app = this.#app({ ...fn, environment: { ...fn.environment, ...environment } });
+      const app = this.#app(fn);
       this.#handlers.set(
         arn,
         make(() => app),

@@ -82,7 +82,10 @@ export class Watch {
     if (its.length !== 1 || node?.state !== 'ready' || node.label !== one.id) faults.push(`${one.id} is no member`);
     else if (node.availability !== 'active') faults.push(`${one.id} is drained`);
     if (one.tags.get(tags.state) !== 'member') faults.push(`${one.id} is tagged ${one.tags.get(tags.state)}`);
-    if (!one.interface.groups.includes(this.#account.stack.swarmGroup)) faults.push(`${one.id} lacks the group`);
+    // The swarm's, and the one that it was launched with.
+    const { groups } = one.interface;
+    const kept = groups.length === 2 && groups.includes(this.#account.stack.swarmGroup);
+    if (!kept) faults.push(`${one.id} has the security groups ${groups.join(', ')}`);
     return faults;
   }
 

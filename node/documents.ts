@@ -81,6 +81,11 @@ export const acts = {
       FORCE: { pattern: '^(yes|no)$', description: 'yes only where EC2 says that it is terminated' },
     },
   },
+  recover: {
+    description: 'Makes this manager the only one of a swarm that has lost its quorum.',
+    timeout: 60,
+    parameters: { ADDRESS },
+  },
   leave: { description: 'Takes this node out of the swarm.', timeout: 60, parameters: {} },
   publish: {
     description: 'Publishes a port of a service, or takes it back.',

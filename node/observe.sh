@@ -4,24 +4,29 @@ PAGE_SIZE=20000
 
 SELF=$(info '"state":<json .Swarm.LocalNodeState>,"node":<json .Swarm.NodeID>,"control":<json .Swarm.ControlAvailable>,"fault":<json .Swarm.Error>,"cluster":<with .Swarm.Cluster><json .ID><else>null<end>,"address":<json .Swarm.NodeAddr>,"managers":<json .Swarm.RemoteManagers>,"engine":<json .ServerVersion>')
 
+# Every failure ends it: a list that could not be read must not look like an empty one. ('set -e' does not hold in here.)
 view() {
-  IDS=$(docker node ls --quiet)
+  # Without a leader this would hang for 20 s, and then fail.
+  IDS=$(timeout 8 docker node ls --quiet) || return 1
   [ -n "$IDS" ] || return 1
   # shellcheck disable=SC2086 # ids are one word each
-  docker node inspect --format "$(template '["node",<json .ID>,<json .Description.Hostname>,<json .Spec.Role>,<json .Spec.Availability>,<json .Status.State>,<json .Status.Addr>,<with .ManagerStatus>[<json .Reachability>,<json .Leader>,<json .Addr>]<else>null<end>,<json (index .Spec.Labels "swarm-mesh.instance")>]')" $IDS
+  docker node inspect --format "$(template '["node",<json .ID>,<json .Description.Hostname>,<json .Spec.Role>,<json .Spec.Availability>,<json .Status.State>,<json .Status.Addr>,<with .ManagerStatus>[<json .Reachability>,<json .Leader>,<json .Addr>]<else>null<end>,<json (index .Spec.Labels "swarm-mesh.instance")>]')" $IDS || return 1
   # shellcheck disable=SC2086
-  for ID in $(docker node inspect --format "$(template '<if eq .Spec.Availability "drain"><.ID><end>')" $IDS); do
-    LEFT=$(docker node ps --no-trunc --format "$(template '<.CurrentState>')" "$ID" |
+  DRAINED=$(docker node inspect --format "$(template '<if eq .Spec.Availability "drain"><.ID><end>')" $IDS) || return 1
+  for ID in $DRAINED; do
+    TASKS=$(docker node ps --no-trunc --format "$(template '<.CurrentState>')" "$ID") || return 1
+    LEFT=$(printf '%s\n' "$TASKS" |
       grep -c -E '^(New|Allocated|Pending|Assigned|Accepted|Preparing|Ready|Starting|Running)' || true)
     printf '["tasks","%s",%s]\n' "$ID" "$LEFT"
   done
-  SERVICES=$(docker service ls --quiet)
+  SERVICES=$(docker service ls --quiet) || return 1
+  [ -n "$SERVICES" ] || return 0
   # shellcheck disable=SC2016,SC2086 # $K and $V are the template's own
-  [ -z "$SERVICES" ] ||
-    docker service inspect --format "$(template '["service",<json .ID>,<json .Spec.Name>,[<range $K, $V := .Spec.Labels><if eq (printf "%.11s" $K) "swarm-mesh."><json $K>,<json $V>,<end><end>null],<json .Endpoint.Ports>]')" $SERVICES
+  docker service inspect --format "$(template '["service",<json .ID>,<json .Spec.Name>,[<range $K, $V := .Spec.Labels><if eq (printf "%.11s" $K) "swarm-mesh."><json $K>,<json $V>,<end><end>null],<json .Endpoint.Ports>]')" $SERVICES || return 1
 }
 
 case $SELF in
+*'"control":true'*'does not have a leader'*) printf '{"ok":true,%s,"unreadable":"the swarm does not have a leader"}\n' "$SELF" ;;
 *'"control":true'*)
   # A manager whose swarm has lost its quorum says control:true and fails here: then what it says of itself is all.
   if VIEW=$(view 2>&1); then
@@ -32,6 +37,7 @@ case $SELF in
     CHUNK=$(printf '%s' "$PACKED" | cut -c "$FROM-$((FROM + PAGE_SIZE - 1))")
     printf '{"ok":true,%s,"pages":%s,"page":%s,"sum":"%s","view":"%s"}\n' "$SELF" "$PAGES" "$SSM_PAGE" "$SUM" "$CHUNK"
   else
+    VIEW=${VIEW:-the nodes could not be listed within 8 s}
     printf '{"ok":true,%s,"unreadable":%s}\n' "$SELF" "$(text "$(printf '%s' "$VIEW" | cut -c 1-500 | head -n 3)")"
   fi
   ;;

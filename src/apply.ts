@@ -45,6 +45,10 @@ async function act(app: App, action: Action, memory: Memory, until: Millis): Pro
       });
     case 'initialise':
       return initialise(app, action, { ...stored, ADDRESS: action.address, ...founding }, memory, within(60_000));
+    case 'recover': {
+      const answer = await commands.once('recover', action.instance, { ADDRESS: action.address }, within(60_000));
+      return app.parameters.record({ ...action.record, swarm: String(answer.cluster), at: app.clock.now() });
+    }
     case 'store token':
       await commands.once('init', action.via, { ...stored, ADDRESS: action.address, ...founding }, within(60_000));
       // Those that it failed are not to wait for their next turn.

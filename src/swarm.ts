@@ -62,7 +62,8 @@ export async function sight(
   // Before a swarm was formed, whoever does not answer is waited for by the planner, and blamed in the end.
   const unknown = known.record?.state === 'formed' ? troubled : troubled.filter(([, one]) => isInside(one));
   if (unknown.length > 0) {
-    return { kind: 'unknown', why: troubled.map(([id, one]) => `${id}: ${trouble(one)}`).join('; ') };
+    const survivors = answers.filter(([, one]) => isLeaderless(one)).map(([id]) => id);
+    return { kind: 'unknown', survivors, why: troubled.map(([id, one]) => `${id}: ${trouble(one)}`).join('; ') };
   }
   return { kind: 'none', asked: outside };
 }
@@ -104,6 +105,12 @@ function ours(swarm: Swarm, { record }: Known): SwarmSight {
 const isInside = (one: Outcome): boolean => {
   const self = one.kind === 'answered' ? Self.safeParse(one.answer).data : undefined;
   return self !== undefined && self.state !== 'inactive';
+};
+
+/** A manager that could list no nodes: its swarm has no leader. */
+const isLeaderless = (one: Outcome): boolean => {
+  const self = one.kind === 'answered' ? Self.safeParse(one.answer).data : undefined;
+  return self?.control === true && self.unreadable !== undefined;
 };
 
 const isOutside = (one: Outcome): boolean =>

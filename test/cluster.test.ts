@@ -92,6 +92,49 @@ describe('a cluster', () => {
     expect(spot?.tags.get(tags.drain)).toMatch(/^spot interruption/);
   });
 
+  it('recovers a swarm that lost two of three voters for good, with its services', async () => {
+    await world.scaled(3, 2);
+    await world.serve('web', 2);
+    const [first, second] = world.inGroup('managers');
+    for (const one of [first, second]) world.account.terminate(one?.id ?? '');
+    await world.until(() => world.members().length === 3, 'they are gone');
+    await world.settled(5);
+    expect(world.sent('recover')).toHaveLength(1);
+    const { body } = await world.request('GET', '/services');
+    expect((body as { services: { name: string }[] }).services.map(({ name }) => name)).toEqual(['web']);
+    const nodes = ((await world.request('GET', '/nodes')).body as { nodes: { node: { role: string } }[] }).nodes;
+    expect(nodes).toHaveLength(5);
+    expect(nodes.filter(({ node }) => node.role === 'manager')).toHaveLength(3);
+  });
+
+  it('does not recover by force while a voter that is silent may come back', async () => {
+    await world.scaled(3, 1);
+    const [first, second] = world.inGroup('managers');
+    for (const one of [first, second]) {
+      // Its engine is gone, and EC2 says that it runs.
+      await world.when(world.account.engines.destroy(one?.id ?? ''));
+      world.account.ssm.agents.delete(one?.id ?? '');
+    }
+    await world.when(world.clock.sleep(20 * 60_000));
+    expect(world.sent('recover')).toEqual([]);
+    expect(world.sent('init')).toHaveLength(1);
+    const warnings = world.account.log.filter(({ level }) => level === 'warn').map(({ message }) => message);
+    expect(warnings.join()).toContain('is not recovered by force');
+  });
+
+  it('forms another generation where every voter is terminated, and the workers follow', async () => {
+    await world.scaled(3, 2);
+    for (const { id } of world.inGroup('managers')) world.account.terminate(id);
+    await world.until(() => world.inGroup('managers').length === 0, 'no manager runs');
+    await world.settled(5);
+    expect(JSON.parse(world.account.ssm.get('/swarm-mesh/lab/swarm') ?? '{}')).toMatchObject({
+      generation: 2,
+      state: 'formed',
+    });
+    const nodes = ((await world.request('GET', '/nodes')).body as { nodes: { node: { state: string } }[] }).nodes;
+    expect(nodes.map(({ node }) => node.state)).toEqual(Array(5).fill('ready'));
+  });
+
   it('leaves alone an instance that is not tagged, and one of another cluster', async () => {
     await world.scaled(1, 0);
     const before = world.acted();

@@ -7,7 +7,13 @@ import { instance, instanceId, NOW, node, nodeId, observed, settings, swarm, vot
 
 const manager = (n: number, given = {}) => instance(n, { role: 'manager', ...given });
 const planned = (seen: Observed) => plan(seen, settings, NOW);
-const doing = (seen: Observed, what: Action['do']) => planned(seen).actions.filter((action) => action.do === what);
+/** A vote is given once the ledger knows of it: so one look later. */
+const recorded = (seen: Observed): Observed => {
+  const record = planned(seen).actions.find((action) => action.do === 'record managers');
+  return record === undefined ? seen : { ...seen, ledger: record.ledger };
+};
+const doing = (seen: Observed, what: Action['do']) =>
+  planned(what === 'promote' ? recorded(seen) : seen).actions.filter((action) => action.do === what);
 const three = [voter(1), voter(2), voter(3)];
 const threeManagers = [manager(1), manager(2), manager(3)];
 
@@ -125,6 +131,75 @@ describe('hooks', () => {
     expect(planned(seen).actions).toMatchObject([
       { do: 'complete hook', hook: 'swarm-mesh-launch', result: 'CONTINUE' },
     ]);
+  });
+});
+
+describe('a swarm without a leader', () => {
+  const entry = (n: number, terminated?: number) => ({
+    node: nodeId(n),
+    instance: instanceId(n),
+    address: `10.0.0.${n}`,
+    terminated,
+  });
+  const leaderless = (states: readonly ('running' | 'stopped' | 'terminated')[], given: Partial<Observed> = {}) => {
+    const instances = states.map((state, i) => manager(i + 1, { state }));
+    return observed(instances, undefined, {
+      swarm: { kind: 'unknown', why: 'no leader', survivors: [instanceId(1)] },
+      record: { generation: 1, state: 'formed', instance: instanceId(1), swarm: 'swarm-1', at: 0 },
+      ledger: [entry(1), entry(2), entry(3)],
+      ...given,
+    });
+  };
+
+  it('is taken over by its one survivor where EC2 says of every other voter that it is terminated', () => {
+    const seen = leaderless(['running', 'terminated', 'terminated']);
+    expect(doing(seen, 'recover')).toMatchObject([{ instance: instanceId(1) }]);
+    const forgotten = leaderless(['running', 'terminated'], {
+      ledger: [entry(1), entry(2), entry(3, NOW - 7_200_000)],
+    });
+    expect(doing(forgotten, 'recover')).toHaveLength(1);
+  });
+
+  it.each([
+    ['another voter runs', leaderless(['running', 'running', 'terminated'])],
+    ['another voter is stopped', leaderless(['running', 'stopped', 'terminated'])],
+    ['EC2 does not know another voter', leaderless(['running', 'terminated'])],
+    [
+      'two survive',
+      leaderless(['running', 'terminated', 'terminated'], {
+        swarm: { kind: 'unknown', why: '', survivors: [instanceId(1), instanceId(2)] },
+      }),
+    ],
+    ['the ledger is empty', leaderless(['running', 'terminated', 'terminated'], { ledger: [] })],
+  ])('is not recovered by force where %s, and says so', (_, seen) => {
+    expect(doing(seen, 'recover')).toEqual([]);
+    expect(doing(seen, 'initialise')).toEqual([]);
+    expect(planned(seen).notes.join()).toContain('is not recovered by force');
+  });
+
+  it('keeps in the ledger who EC2 says is terminated: it forgets within the hour', () => {
+    const [record] = doing(leaderless(['running', 'running', 'terminated']), 'record managers');
+    expect(record).toMatchObject({
+      ledger: [{ terminated: undefined }, { terminated: undefined }, { terminated: NOW }],
+    });
+  });
+
+  it('is formed anew, in another generation, where every voter is terminated and nobody else may hold it', () => {
+    const gone = {
+      swarm: { kind: 'none', asked: [instanceId(4)] },
+      ledger: [entry(1, NOW), entry(2, NOW), entry(3, NOW)],
+    } as const;
+    const with4 = (given: Partial<Observed>) => {
+      const seen = leaderless(['terminated', 'terminated', 'terminated'], { ...gone, ...given });
+      return { ...seen, instances: [...seen.instances, manager(4, { stage: 'arriving', since: NOW })] };
+    };
+    expect(doing(with4({}), 'initialise')).toMatchObject([
+      { instance: instanceId(4), lock: 'take', record: { generation: 2 } },
+    ]);
+    expect(planned(with4({})).notes.join()).toContain('its services are lost');
+    const ledger = [entry(1, NOW), entry(9), entry(3, NOW)];
+    expect(doing(with4({ ledger }), 'initialise')).toEqual([]);
+    expect(planned(with4({ ledger })).notes.join()).toContain('unknown to EC2');
   });
 });
 

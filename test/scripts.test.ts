@@ -115,6 +115,33 @@ describe('the scripts on a real shell', () => {
     120_000,
   );
 
+  it.each(['node ls', 'node inspect', 'node ps', 'service ls', 'service inspect'])(
+    'observe: a list that can not be read (%s) is not an empty one',
+    (failing) => {
+      const docker = join(directory, 'docker');
+      const before = readFileSync(docker);
+      const node = '["node","n",null]';
+      // A manager with one drained node and one service, whose one command fails as without a leader.
+      writeFileSync(
+        docker,
+        `#!/bin/sh
+case "$1 $2" in
+"${failing}") echo 'The swarm lost its leader.' >&2; exit 1 ;;
+"info --format") echo '"control":true' ;;
+"node ls" | "service ls") echo id ;;
+"node inspect") case "$*" in *eq*) echo id ;; *) echo '${node}' ;; esac ;;
+esac
+`,
+      );
+      const env = { PATH: `${directory}:${process.env.PATH}`, SSM_PAGE: '1' };
+      const { stdout } = spawnSync('sh', ['-c', script('observe')], { env, encoding: 'utf8' });
+      writeFileSync(docker, before);
+      const answer = JSON.parse(stdout) as { unreadable?: string; view?: string };
+      expect(answer.view).toBeUndefined();
+      expect(answer.unreadable).toContain('lost its leader');
+    },
+  );
+
   it('keeps what it can of an answer that is not its own: one line of JSON, no control characters', () => {
     const docker = join(directory, 'docker');
     const before = readFileSync(docker);

@@ -1,21 +1,23 @@
-/** A cluster in the lab's account, with the engines modelled and time virtual. */
+/** A cluster in the lab's account: the engines modelled and time virtual, or both real. */
 import { Account } from '../lab/account.ts';
-import { VirtualClock } from '../lab/clock.ts';
+import { RealClock, VirtualClock } from '../lab/clock.ts';
+import { DockerEngines } from '../lab/engines/docker.ts';
 import { SimulatedEngines } from '../lab/engines/simulated.ts';
 import { Random } from '../lab/random.ts';
 
 const PATIENCE = 30 * 60_000;
 
 export class World {
-  readonly clock = new VirtualClock();
+  readonly clock: VirtualClock | RealClock;
   readonly account: Account;
 
-  constructor(seed = 1, environment: Readonly<Record<string, string>> = {}) {
+  constructor(engine: 'simulated' | 'docker' = 'simulated') {
+    this.clock = engine === 'docker' ? new RealClock() : new VirtualClock();
     this.account = new Account({
       clock: this.clock,
-      random: new Random(seed),
-      engines: (clock, random, tokens) => new SimulatedEngines(clock, random, tokens),
-      environment,
+      random: new Random(1),
+      engines: (clock, random, tokens) =>
+        engine === 'docker' ? new DockerEngines(tokens) : new SimulatedEngines(clock, random, tokens),
     });
     this.account.group('managers', 'manager');
     this.account.group('workers', 'worker');
@@ -34,6 +36,13 @@ export class World {
   async settled(members: number): Promise<void> {
     const done = () => this.members().length === members && this.running().length === members && this.account.settled();
     await this.clock.until(done, PATIENCE, `settling at ${members} members`);
+  }
+
+  /** Nothing goes on: no engine, no function, no timer. */
+  async close(): Promise<void> {
+    this.account.stop();
+    await this.account.engines.close();
+    if (this.clock instanceof RealClock) this.clock.stop();
   }
 
   async until(done: () => boolean, what: string): Promise<void> {

@@ -46,7 +46,6 @@ export class Ec2 implements Service {
   readonly #clock: LabClock;
   readonly #random: Random;
   readonly #hooks: Ec2Hooks;
-  #addresses = 0;
 
   constructor(clock: LabClock, random: Random, hooks: Ec2Hooks) {
     this.#clock = clock;
@@ -56,12 +55,11 @@ export class Ec2 implements Service {
 
   /** A new instance, pending. */
   launch(options: { zone: string; tags: ReadonlyMap<string, string>; group: string; spot?: boolean }): LabInstance {
-    const n = this.#addresses++;
     const subnet = { a: 1, b: 2, c: 3 }[options.zone.at(-1) ?? 'a'] ?? 4;
     const instance: LabInstance = {
       id: `i-${this.#random.hex(17)}`,
       zone: options.zone,
-      address: `10.77.${subnet}.${10 + n}`,
+      address: this.#freeAddress(`10.77.${subnet}.`),
       type: 't4g.medium',
       spot: options.spot ?? false,
       state: 'pending',
@@ -73,6 +71,13 @@ export class Ec2 implements Service {
     this.instances.set(instance.id, instance);
     this.#hooks.changed(instance);
     return instance;
+  }
+
+  /** The lowest that no instance has: EC2 too gives the addresses of the dead to the living. */
+  #freeAddress(subnet: string): string {
+    const alive = [...this.instances.values()].filter(({ state }) => state !== 'terminated');
+    const taken = new Set(alive.map(({ address }) => address));
+    for (let host = 10; ; host++) if (!taken.has(`${subnet}${host}`)) return `${subnet}${host}`;
   }
 
   become(id: string, state: State): void {

@@ -198,6 +198,7 @@ export class SimulatedEngines implements Engines {
       const swarm = this.#quorate(machine);
       const node = this.#node(machine, NODE);
       if (node.role === 'worker') return { node: NODE };
+      if (node.votesFrom === undefined) throw new Refusal('demote-failed', "can't find manager in raft memberlist");
       if (this.#voters(swarm).length === 1) {
         throw new Refusal('demote-failed', 'attempting to demote the last manager of the swarm');
       }
@@ -229,7 +230,7 @@ export class SimulatedEngines implements Engines {
       const swarm = this.#quorate(machine);
       const node = swarm.nodes.get(NODE);
       if (node === undefined) return { node: NODE };
-      if (node.role === 'manager') throw new Refusal('remove-failed', `${NODE} is a member of the raft cluster`);
+      if (node.votesFrom !== undefined) throw new Refusal('remove-failed', `${NODE} is a member of the raft cluster`);
       if (FORCE === 'no' && this.#state(node) !== 'down') {
         throw new Refusal('not-down', `node ${NODE} is not down and can't be removed`);
       }
@@ -237,6 +238,20 @@ export class SimulatedEngines implements Engines {
       swarm.tasks = swarm.tasks.filter((task) => task.node !== NODE);
       this.#schedule(swarm);
       return { node: NODE };
+    },
+    recover: async (machine) => {
+      const { swarm, node } = this.#member(machine);
+      if (node.role !== 'manager') throw new Refusal('not-a-manager', 'this instance is no manager');
+      if (!this.#hasQuorum(machine.swarm)) {
+        await this.#clock.sleep(TIMES.init);
+        for (const other of this.#voters(swarm)) {
+          // As Docker leaves them: managers by name, unknown to Raft.
+          if (other.id !== node.id) other.votesFrom = undefined;
+        }
+        swarm.leader = node.id;
+        swarm.leaderFrom = this.#clock.now();
+      }
+      return { cluster: swarm.id, node: node.id };
     },
     leave: async (machine) => {
       if (machine.swarm === undefined) return {};
@@ -372,7 +387,7 @@ export class SimulatedEngines implements Engines {
 
   /** Whether a majority of the voters is up, whoever leads them. */
   #majority(swarm: Swarm): boolean {
-    const voters = this.#voters(swarm).filter(({ votesFrom }) => votesFrom !== undefined);
+    const voters = this.#voters(swarm);
     return voters.filter(({ downFrom }) => downFrom === undefined).length >= Math.floor(voters.length / 2) + 1;
   }
 
@@ -472,7 +487,8 @@ export class SimulatedEngines implements Engines {
     return node.readyFrom <= now ? 'ready' : 'unknown';
   }
 
-  #voters = (swarm: Swarm): Node[] => [...swarm.nodes.values()].filter(({ role }) => role === 'manager');
+  #voters = (swarm: Swarm): Node[] =>
+    [...swarm.nodes.values()].filter(({ role, votesFrom }) => role === 'manager' && votesFrom !== undefined);
 
   #hasQuorum(swarm: Swarm | undefined): swarm is Swarm {
     if (swarm === undefined || swarm.leaderFrom > this.#clock.now()) return false;

@@ -20,6 +20,12 @@ export type Action = Because &
         /** How its holder comes by the lock: made anew, taken from one that is terminated, or held already. */
         readonly lock: 'create' | 'take' | 'held';
       }
+    | {
+        readonly do: 'recover';
+        readonly instance: InstanceId;
+        readonly address: string;
+        readonly record: SwarmRecord;
+      }
     | { readonly do: 'store token'; readonly via: InstanceId; readonly address: string }
     | { readonly do: 'record swarm'; readonly record: SwarmRecord }
     | { readonly do: 'record managers'; readonly ledger: readonly LedgerEntry[] }

@@ -94,7 +94,8 @@ export type SwarmSight =
   | { readonly kind: 'seen'; readonly swarm: Swarm }
   /** Every instance in `asked` answered, and is in no swarm. */
   | { readonly kind: 'none'; readonly asked: readonly InstanceId[] }
-  | { readonly kind: 'unknown'; readonly why: string };
+  /** `survivors`: managers that answer, of a swarm that has no leader. */
+  | { readonly kind: 'unknown'; readonly why: string; readonly survivors?: readonly InstanceId[] };
 
 /** The parameter /swarm-mesh/NAME/swarm: created once, which makes it the lock of initialisation. */
 export interface SwarmRecord {

@@ -1,7 +1,7 @@
 /** From no swarm to one: who initialises, under which lock. */
-import { type Action, nothing, type Plan } from '../model/action.ts';
+import { type Action, nothing, type Plan, together } from '../model/action.ts';
 import { JOIN_DEADLINE } from '../model/names.ts';
-import type { Instance, Millis, Observed, SwarmRecord } from '../model/observed.ts';
+import type { Instance, InstanceId, Millis, Observed, SwarmRecord } from '../model/observed.ts';
 import { departure } from './standing.ts';
 
 /** EC2 remembers a terminated instance for less than an hour; whoever it does not know after this is one. */
@@ -18,48 +18,97 @@ export const isEligible = (instance: Instance): boolean =>
 export function forming(observed: Observed, now: Millis): Plan {
   const { swarm, record } = observed;
   if (swarm.kind === 'seen') return recording(swarm.swarm.id, swarm.swarm.from, record, now);
-  if (swarm.kind === 'unknown') return { ...nothing, waits: [`the swarm can not be read: ${swarm.why}`] };
+  if (swarm.kind === 'unknown') {
+    const blind = { ...nothing, waits: [`the swarm can not be read: ${swarm.why}`] };
+    return together(blind, recovering(observed, swarm.survivors ?? []));
+  }
 
   const eligible = observed.instances
     .filter(isEligible)
     .toSorted((a, b) => a.launched - b.launched || (a.id < b.id ? -1 : 1));
-  if (record?.state === 'formed') {
-    // Every voter may be gone for good, or they may be stopped and come back with the swarm on their disks.
-    return {
-      ...nothing,
-      notes: [`swarm ${record.swarm} was formed by ${record.instance}, and no eligible instance is in it now`],
-    };
+  // Where one was formed, its voters may come back with it on their disks: only if all of them are gone for good is it gone.
+  const fence = record?.state === 'formed' ? fenced(observed, undefined) : [];
+  if (fence.length > 0) {
+    const note = `swarm ${record?.swarm} was formed, and no eligible instance is in it now; a new one is not formed: `;
+    return { ...nothing, notes: [`${note}${fence.join('; ')}`] };
   }
-  if (eligible.length === 0) return nothing;
+  return eligible.length === 0 ? nothing : choosing(eligible, swarm.asked, observed, now);
+}
+
+/** Who initialises: the holder of the lock, else the oldest, once all that may hold a swarm have answered. */
+function choosing(eligible: readonly Instance[], asked: readonly InstanceId[], observed: Observed, now: Millis): Plan {
+  const { record } = observed;
 
   // A swarm made by hand is adopted, not replaced: so each of them has to answer first, the slow ones for a while.
-  const silent = eligible.filter(({ id }) => !swarm.asked.includes(id));
+  const silent = eligible.filter(({ id }) => !asked.includes(id));
   const awaited = silent.filter(({ since }) => since === undefined || now - since < JOIN_DEADLINE);
   if (awaited.length > 0) {
     return { ...nothing, waits: [`${names(awaited)} may hold a swarm and has not answered yet`] };
   }
-  const answering = eligible.filter(({ id }) => swarm.asked.includes(id));
+  const answering = eligible.filter(({ id }) => asked.includes(id));
   const first = answering.find(({ id }) => id === record?.instance) ?? answering[0];
   if (first === undefined) return { ...nothing, waits: ['no eligible instance answers'] };
 
-  const held = record?.instance === first.id;
+  const lost = record?.state === 'formed' ? record : undefined;
+  const held = lost === undefined && record?.instance === first.id;
   // The holder of the lock is not among those that answer. It may yet have initialised: EC2 must say that it is no more.
   const holder = observed.instances.find(({ id }) => id === record?.instance);
   const forgotten = holder === undefined && record !== undefined && now - record.at > FORGOTTEN;
-  if (record !== undefined && !held && holder?.state !== 'terminated' && !forgotten) {
+  if (record !== undefined && lost === undefined && !held && holder?.state !== 'terminated' && !forgotten) {
     return { ...nothing, waits: [`${record.instance} holds the lock of initialisation and does not answer`] };
   }
   const action: Action = {
     do: 'initialise',
     instance: first.id,
     address: first.address,
-    record: { generation: record?.generation ?? 1, state: 'forming', instance: first.id, swarm: undefined, at: now },
+    record: {
+      generation: (record?.generation ?? 1) + (lost === undefined ? 0 : 1),
+      state: 'forming',
+      instance: first.id,
+      swarm: undefined,
+      at: now,
+    },
     lock: held ? 'held' : record === undefined ? 'create' : 'take',
     because: held
       ? `it holds the lock, and none of ${names(answering)} is in a swarm`
       : `there is no swarm, and it is the oldest of ${names(answering)}`,
   };
-  return { ...nothing, actions: [action] };
+  const ended = `every voter of swarm ${lost?.swarm} is terminated: its services are lost, and a new one is formed`;
+  return { ...nothing, actions: [action], notes: lost === undefined ? [] : [ended] };
+}
+
+/**
+ * Why a swarm on record can neither be given up nor be taken over by a survivor; empty where nothing speaks against it.
+ * EC2 must have said of every other voter in the ledger that it is terminated. Stopped, unreachable or missing is not.
+ */
+function fenced({ instances, ledger }: Observed, survivor: InstanceId | undefined): string[] {
+  const faults = ledger.flatMap((entry) => {
+    if (entry.instance === survivor || entry.terminated !== undefined) return [];
+    const state = instances.find(({ id }) => id === entry.instance)?.state;
+    return state === 'terminated' ? [] : [`voter ${entry.instance} is ${state ?? 'unknown to EC2'}, not terminated`];
+  });
+  // One that was promoted a moment before the ledger could be written, and stopped since, may hold the swarm too.
+  const hidden = instances.filter(
+    ({ id, role, state, stage }) =>
+      role === 'manager' && id !== survivor && stage === 'member' && (state === 'stopped' || state === 'stopping'),
+  );
+  const known = ledger.length === 0 ? ['the ledger of its managers is empty'] : [];
+  return [...known, ...faults, ...hidden.map(({ id }) => `${id} is stopped and may have voted`)];
+}
+
+/** Quorum is lost. One survivor takes the swarm over with all that it holds, if no other voter can ever come back. */
+function recovering(observed: Observed, survivors: readonly InstanceId[]): Plan {
+  const { record, instances } = observed;
+  const [survivor] = survivors;
+  if (survivor === undefined || record?.state !== 'formed') return nothing;
+  const instance = instances.find(({ id }) => id === survivor);
+  const fence = fenced(observed, survivor);
+  if (survivors.length > 1 || fence.length > 0 || instance?.state !== 'running') {
+    return { ...nothing, notes: [`the swarm has no leader and is not recovered by force: ${fence.join('; ')}`] };
+  }
+  const because = `quorum is lost: EC2 says of every other voter that it is terminated, and ${survivor} holds the swarm`;
+  const action: Action = { do: 'recover', instance: survivor, address: instance.address, record, because };
+  return { ...nothing, actions: [action], notes: [because] };
 }
 
 function recording(swarm: string, from: string, record: SwarmRecord | undefined, now: Millis): Plan {

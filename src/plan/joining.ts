@@ -165,6 +165,15 @@ function batches(outside: readonly Standing[], observed: Observed, swarm: Swarm,
     .slice(0, 3)
     .map((node) => `${host(node.manager?.address ?? '') || node.address}:${SWARM_PORT}`);
   if (managers.length === 0) return { joins: [], waits: [...waits, 'no manager is reachable to join'] };
+  // It says that it is a node that this swarm does not know: of a generation that is gone.
+  const lost = due.filter(({ instance }) => {
+    const answer = observed.joins.get(instance.id);
+    return answer?.node !== undefined && now - answer.at < BURST && !swarm.nodes.some(({ id }) => id === answer.node);
+  });
+  if (lost.length > 0) {
+    const because = 'it is in a swarm that is not this one';
+    return { joins: lost.map(({ instance }): Action => ({ do: 'leave', instance: instance.id, because })), waits };
+  }
   const because = 'running, its agent online, and not in the swarm';
   const joins: Action[] = chunks(due, JOIN_BATCH).map((chunk) => ({
     do: 'join',

@@ -3,7 +3,7 @@ import { type Action, nothing, type Plan, together } from '../model/action.ts';
 import { LEAVE_DEADLINE } from '../model/names.ts';
 import type { Instance, Millis, Observed, Swarm, SwarmNode } from '../model/observed.ts';
 import { completing } from './holding.ts';
-import { isGone, type Standing, stays, swarmOf } from './standing.ts';
+import { isGone, isVoter, type Standing, stays, swarmOf } from './standing.ts';
 
 /** A node that has left stays Ready on the managers for 7 to 13 s: no reason to tell it again. */
 const LEAVE_AGAIN = 30_000;
@@ -150,7 +150,7 @@ const stoppedInHook = ({ instance, departure }: Standing, observed: Observed, no
 /** EC2 says that it is no more; quorum.ts has taken its vote first. Auto Scaling may still hold it in its hook. */
 function burying({ instance, node }: Standing, swarm: Swarm | undefined, observed: Observed, now: Millis): Plan {
   const released = completing(instance, 'CONTINUE', `EC2 says that it is ${instance.state}`, observed, now);
-  if (swarm === undefined || node === undefined || node.role === 'manager') return released;
+  if (swarm === undefined || node === undefined || isVoter(node)) return released;
   if (node.state !== 'down' && instance.state !== 'terminated') {
     return together(released, {
       ...nothing,
@@ -165,7 +165,7 @@ function burying({ instance, node }: Standing, swarm: Swarm | undefined, observe
 const clearing = ({ instance, stale }: Standing, swarm: Swarm): Plan => ({
   ...nothing,
   actions: stale
-    .filter(({ state, role }) => state === 'down' && role === 'worker')
+    .filter((node) => node.state === 'down' && !isVoter(node))
     .map(({ id }) => ({
       do: 'remove',
       via: swarm.from,

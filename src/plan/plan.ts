@@ -7,27 +7,36 @@ import { joining } from './joining.ts';
 import { leaving } from './leaving.ts';
 import { publishing } from './publishing.ts';
 import { quorum } from './quorum.ts';
-import { type Standing, standings, swarmOf } from './standing.ts';
+import { isVoter, type Standing, standings, swarmOf } from './standing.ts';
 
 export function plan(observed: Observed, settings: Settings, now: Millis): Plan {
   const all = standings(observed);
+  const votes = quorum(all, observed, settings);
   return together(
     holding(observed, now),
     forming(observed, now),
-    recording(all, observed, now),
+    recording(all, observed, votes, now),
     joining(all, observed, settings, now),
-    quorum(all, observed, settings),
+    ledgered(votes, observed),
     leaving(all, observed, now),
     publishing(all, observed, settings),
     strangers(all, observed),
   );
 }
 
-/** The ledger holds today's voters, so that the next look knows whom to ask, and what became of them. */
-function recording(all: readonly Standing[], observed: Observed, now: Millis): Plan {
-  const voters = swarmOf(observed)?.nodes.filter(({ role, manager }) => role === 'manager' && manager !== undefined);
-  if (voters === undefined) return together();
-  const ledger = voters
+/** A vote is given only to who is in the ledger already: so it never misses a voter, whenever a cycle ends. */
+const ledgered = (votes: Plan, { ledger }: Observed): Plan => ({
+  ...votes,
+  actions: votes.actions.filter((one) => one.do !== 'promote' || ledger.some(({ node }) => node === one.node)),
+});
+
+/** The ledger holds today's voters and the next, so that the next look knows whom to ask, and what became of them. */
+function recording(all: readonly Standing[], observed: Observed, votes: Plan, now: Millis): Plan {
+  const swarm = swarmOf(observed);
+  if (swarm === undefined) return burying(observed, now);
+  const next = votes.actions.flatMap((one) => (one.do === 'promote' ? [one.node] : []));
+  const ledger = swarm.nodes
+    .filter((node) => isVoter(node) || next.includes(node.id))
     .flatMap((node): LedgerEntry[] => {
       const instance = all.find((one) => one.node?.id === node.id || one.stale.includes(node))?.instance;
       if (instance === undefined) return [];
@@ -37,8 +46,19 @@ function recording(all: readonly Standing[], observed: Observed, now: Millis): P
     })
     .toSorted((a, b) => (a.node < b.node ? -1 : 1));
   if (JSON.stringify(ledger) === JSON.stringify(observed.ledger) || ledger.length === 0) return together();
+  const because = `${ledger.length} vote, or are about to`;
+  return { actions: [{ do: 'record managers', ledger, because }], waits: [], notes: [] };
+}
+
+/** While nobody can be asked, EC2 may still say that a voter is terminated; within the hour it forgets. */
+function burying({ ledger, instances }: Observed, now: Millis): Plan {
+  const marked = ledger.map((entry) => {
+    const gone = instances.some(({ id, state }) => id === entry.instance && state === 'terminated');
+    return gone && entry.terminated === undefined ? { ...entry, terminated: now } : entry;
+  });
+  if (marked.every((entry, i) => entry === ledger[i])) return together();
   return {
-    actions: [{ do: 'record managers', ledger, because: `${ledger.length} vote` }],
+    actions: [{ do: 'record managers', ledger: marked, because: 'EC2 says that a voter is terminated' }],
     waits: [],
     notes: [],
   };

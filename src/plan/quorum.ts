@@ -2,7 +2,7 @@
 import { type Action, nothing, type Plan } from '../model/action.ts';
 import type { Observed, Settings, SwarmNode } from '../model/observed.ts';
 import { isEmpty } from './leaving.ts';
-import { isGone, type Standing, stays, swarmOf } from './standing.ts';
+import { isGone, isVoter, type Standing, stays, swarmOf } from './standing.ts';
 
 export const majority = (voters: number) => Math.floor(voters / 2) + 1;
 
@@ -31,7 +31,7 @@ export const votersFor = (eligible: number, asked: number): number => {
 export function quorum(all: readonly Standing[], observed: Observed, settings: Settings): Plan {
   const swarm = swarmOf(observed);
   if (swarm === undefined) return nothing;
-  const voters = swarm.nodes.filter(({ role }) => role === 'manager');
+  const voters = swarm.nodes.filter(isVoter);
   const standing = (node: SwarmNode) => all.find((one) => one.node?.id === node.id || one.stale.includes(node));
 
   const dead = voters.filter((node) => {

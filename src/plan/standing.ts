@@ -61,6 +61,13 @@ export const swarmOf = (observed: Observed): Swarm | undefined =>
 
 const nodesOf = (observed: Observed) => swarmOf(observed)?.nodes ?? [];
 
+/**
+ * Managers by name only: after a forced recovery the former voters keep the role, and Raft knows them no more. They can
+ * not be demoted, only removed. (One that was promoted a moment ago is not in Raft either, but it is not down.)
+ */
+export const isVoter = (node: SwarmNode): boolean =>
+  node.role === 'manager' && (node.manager !== undefined || node.state !== 'down');
+
 /** Ready, labelled with its instance, and that instance runs: it may have targets, tasks and a vote. */
 export const isMember = ({ instance, node }: Standing): boolean =>
   instance.state === 'running' && node?.state === 'ready' && node.instance === instance.id;

@@ -209,5 +209,24 @@ export function engineContract(name: string, bench: (tokens: TokenStore) => Benc
       expect(await run(first, 'remove', { NODE: String(nodes[third]), FORCE: 'yes' })).toMatchObject({ ok: true });
       expect(await node(third)).toBeUndefined();
     });
+
+    it('takes a swarm over that has lost its quorum, with its services', async () => {
+      const before = await view();
+      await run(first, 'promote', { NODE: String(nodes[second]) });
+      await eventually('reachable', async () => (await node(second))?.manager?.reachability === 'reachable');
+      await when(engines.destroy(second));
+      await eventually('leaderless', async () => 'unreadable' in (await run(first, 'observe', { PAGE: '1' })));
+      expect(await run(first, 'recover', { ADDRESS: address(first) })).toMatchObject({ ok: true, node: nodes[first] });
+      const after = await view();
+      expect(after.id).toBe(before.id);
+      expect(after.services.map(({ name }) => name)).toEqual(before.services.map(({ name }) => name));
+      // The others keep the role, and Raft knows them no more: they can be removed, not demoted.
+      expect(after.nodes.flatMap(({ id, manager }) => (manager === undefined ? [] : [id]))).toEqual([nodes[first]]);
+      await state(second, 'down');
+      const NODE = String(nodes[second]);
+      expect(await run(first, 'demote', { NODE })).toMatchObject({ ok: false, error: 'demote-failed' });
+      expect(await run(first, 'remove', { NODE, FORCE: 'yes' })).toMatchObject({ ok: true });
+      expect(await node(second)).toBeUndefined();
+    });
   });
 }

@@ -1,0 +1,182 @@
+/**
+ * `npm run mutate`: breaks the controller on purpose, one way at a time, in a copy of the tree, and plays histories until a
+ * law catches it; what histories do not reach is left to the planner's laws alone. A mutant that lives is a law that nobody
+ * guards.
+ */
+import { spawnSync } from 'node:child_process';
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { stripVTControlCharacters } from 'node:util';
+import { packaged } from '../lab/packaged.ts';
+
+interface Mutant {
+  readonly name: string;
+  readonly file: string;
+  /** What stands there, once. */
+  readonly from: string;
+  readonly to: string;
+}
+
+const mutants: readonly Mutant[] = [
+  {
+    name: 'skip the quorum check',
+    file: 'src/plan/quorum.ts',
+    from: 'answering >= majority(voters.length) && rest.length > 0',
+    to: 'rest.length > 0 || answering > 0',
+  },
+  {
+    name: 'promote the replacement while the dead still vote',
+    file: 'src/plan/quorum.ts',
+    from: 'if (corpse !== undefined) {',
+    to: 'if (corpse === null) {',
+  },
+  {
+    name: 'never promote',
+    file: 'src/plan/quorum.ts',
+    from: 'if (keepers.length < wanted &&',
+    to: 'if (keepers.length < 0 &&',
+  },
+  {
+    name: 'drain before deregistering',
+    file: 'src/plan/leaving.ts',
+    from: 'if (!out && !departure?.urgent) return',
+    to: 'if (out === null) return',
+  },
+  {
+    name: 'treat an unknown balancer as empty',
+    file: 'src/plan/leaving.ts',
+    from: 'balancer.ok &&\n  balancer.value.groups.every(',
+    to: '!balancer.ok ||\n  balancer.value.groups.every(',
+  },
+  {
+    name: 'complete the hook before the tasks have stopped',
+    file: 'src/plan/leaving.ts',
+    from: 'return late ? letting(instance, observed, now)',
+    to: 'return !late ? letting(instance, observed, now)',
+  },
+  {
+    name: 'leave the records of those who left',
+    file: 'src/plan/leaving.ts',
+    from: "return act({ do: 'remove', via: swarm.from, node: node.id, force: false, because: 'it has left' });",
+    to: 'return nothing;',
+  },
+  {
+    name: 'leave the records of those who are gone',
+    file: 'src/plan/leaving.ts',
+    from: "return together(released, act({ do: 'remove',",
+    to: "return together(released, nothing, () => ({ do: 'remove',",
+  },
+  {
+    name: 'never take a drained node back',
+    file: 'src/plan/leaving.ts',
+    from: "if (instance.stage !== 'leaving' || node?.availability !== 'drain') return nothing;",
+    to: 'return nothing;',
+  },
+  {
+    name: 'trust the address',
+    file: 'src/plan/standing.ts',
+    from: 'const instance = node.instance ?? claimant(observed, node.id);',
+    to: 'const instance = observed.instances.find(({ address }) => address === node.address)?.id;',
+  },
+  {
+    name: 'do not ask who an unlabelled node is',
+    file: 'src/observe.ts',
+    from: 'if (unknown.length === 0) return;',
+    to: 'return;',
+  },
+  {
+    name: 'replace the security groups of an interface',
+    file: 'src/launch.ts',
+    from: '[...one.groups, app.config.swarmGroup]',
+    to: '[app.config.swarmGroup]',
+  },
+  {
+    name: 'take every instance for ours',
+    file: 'src/launch.ts',
+    from: 'cluster === app.config.cluster && ',
+    to: '',
+  },
+  {
+    name: 'register whoever leaves again',
+    file: 'src/plan/publishing.ts',
+    from: 'const targets = all.filter(stays)',
+    to: "const targets = all.filter(({ instance }) => instance.state === 'running')",
+  },
+  {
+    name: 'keep the rules of ports that nobody publishes',
+    file: 'src/plan/publishing.ts',
+    from: 'return balancer.rules\n',
+    to: 'return [];\n  return balancer.rules\n',
+  },
+  {
+    name: 'keep the listeners of ports that nobody publishes',
+    file: 'src/plan/publishing.ts',
+    from: '.filter(({ ours, name }) => ours && !names.has(name))',
+    to: '.filter(({ ours, name }) => !ours && !names.has(name))',
+  },
+  {
+    name: 'take a swarm that does not answer for none, and form another',
+    file: 'src/swarm.ts',
+    from: "const unknown = known.record?.state === 'formed' ? troubled : ",
+    to: 'known = { ...known, record: undefined };\n  const unknown = ',
+  },
+];
+
+const VITEST = 'node_modules/vitest/vitest.mjs';
+const SEEDS = 20;
+const PARTS = [
+  'handlers',
+  'src',
+  'node',
+  'lab',
+  'scripts',
+  'test',
+  'vitest.config.ts',
+  'tsconfig.json',
+  'serverless.yml',
+];
+packaged();
+let lived = 0;
+for (const { name, file, from, to } of mutants) {
+  const copy = mkdtempSync(join(tmpdir(), 'swarm-mesh-mutant-'));
+  for (const part of PARTS) {
+    cpSync(part, join(copy, part), { recursive: true });
+  }
+  for (const part of ['package.json', 'package-lock.json']) cpSync(part, join(copy, part));
+  symlinkSync(join(process.cwd(), 'node_modules'), join(copy, 'node_modules'));
+  const text = readFileSync(join(copy, file), 'utf8');
+  if (text.split(from).length !== 2) throw new Error(`${name}: ${file} does not hold once: ${from}`);
+  writeFileSync(
+    join(copy, file),
+    text.replace(from, () => to),
+  );
+  // Last, so that it is newer than what it was made of: the template is the same for all of them.
+  cpSync('.serverless', join(copy, '.serverless'), { recursive: true });
+  const caught = hunted(copy);
+  rmSync(copy, { recursive: true });
+  if (caught === undefined) lived++;
+  console.log(`${caught === undefined ? 'LIVES ' : 'caught'}  ${name}${caught === undefined ? '' : `  (${caught})`}`);
+}
+console.log(`${mutants.length - lived} caught, ${lived} alive`);
+process.exit(lived === 0 ? 0 : 1);
+
+/** The first seed and law that catch it. */
+function hunted(copy: string): string | undefined {
+  for (let seed = 1; seed <= SEEDS; seed++) {
+    const args = ['lab/simulate.ts', '--seed', String(seed), '--hours', '3', '--json'];
+    const { status, stdout, stderr } = spawnSync(process.execPath, args, { cwd: copy, encoding: 'utf8' });
+    if (status === 0) continue;
+    if (status !== 1 || stdout === '') return `seed ${seed}: it does not run: ${stderr.trim().split('\n').at(-1)}`;
+    const { broken } = JSON.parse(stdout) as { broken: { violations: { law: string }[] }[] };
+    return `seed ${seed}: ${broken[0]?.violations[0]?.law}`;
+  }
+  const { status, stdout } = spawnSync(process.execPath, [VITEST, 'run', 'test/laws.test.ts'], {
+    cwd: copy,
+    encoding: 'utf8',
+  });
+  const failed = stripVTControlCharacters(stdout)
+    .split('\n')
+    .find((line) => line.includes('× '));
+  return status === 0 ? undefined : `laws: ${failed?.trim().replace(/^× | \d+ms$/g, '')}`;
+}
