@@ -147,6 +147,12 @@ export class Account {
     });
   }
 
+  /** Has the cluster looked at now, and not only when the schedule does. */
+  wake(): void {
+    const queue = [...this.sqs.queues.values()].find(({ fifo, deadLetters }) => fifo && deadLetters !== undefined);
+    if (queue !== undefined) this.sqs.send(queue.arn, '{}', 'cluster', this.random.uuid());
+  }
+
   /** EC2 ends an instance, without asking anybody. */
   terminate(id: string): void {
     const { state } = this.ec2.get(id);

@@ -161,6 +161,7 @@ export async function tell(
   account.group('managers', 'manager');
   account.group('workers', 'worker');
   const scene = new Scene(account, balancer);
+  await scene.prepared();
   const results: ActResult[] = [];
   let nodes: readonly NodeRow[] = [];
   let ports: readonly PortRow[] = [];
@@ -202,6 +203,13 @@ class Scene {
   members = () => this.running().filter(({ tags }) => tags.get('swarm-mesh:state') === 'member');
   voters = () => this.members().filter(({ id }) => this.#view().find((one) => one.instance === id)?.role === 'manager');
   down = () => this.#view().filter(({ state }) => state === 'down').length;
+
+  /** The groups were tagged, and the controller has put its hooks in place before anything launches. */
+  async prepared(): Promise<void> {
+    this.account.wake();
+    const hooked = () => [...this.account.autoScaling.groups.values()].every(({ hooks }) => hooks.size === 2);
+    await this.account.clock.until(() => hooked() && this.account.settled(), PATIENCE, 'the hooks');
+  }
 
   /** Until so many instances are members and nothing is left to do or to wait for. */
   async settles(size: number): Promise<void> {

@@ -36,7 +36,6 @@ export const alreadyGone = meaning(
   'ListenerNotFound',
   'TargetGroupNotFound',
 );
-export const noSuchInstance = meaning('InvalidInstanceID.NotFound', 'InvalidInstanceID.Malformed');
 export const notYetManaged = meaning('InvalidInstanceId');
 export const interfaceFull = meaning(
   'SecurityGroupsPerInstanceLimitExceeded',

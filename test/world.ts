@@ -28,6 +28,11 @@ export class World {
   inGroup = (name: string) => this.running().filter(({ id }) => this.account.autoScaling.groupOf(id)?.name === name);
 
   async scaled(managers: number, workers: number): Promise<void> {
+    this.account.wake();
+    await this.until(
+      () => [...this.account.autoScaling.groups.values()].every(({ hooks }) => hooks.size === 2),
+      'hooks',
+    );
     this.account.autoScaling.scale('managers', managers);
     this.account.autoScaling.scale('workers', workers);
     await this.settled(managers + workers);

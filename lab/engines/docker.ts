@@ -60,7 +60,17 @@ export function whyNot(): string | undefined {
   const path = (process.env.PATH ?? '').split(':');
   const missing = TOOLS.filter((tool) => !path.some((directory) => existsSync(join(directory, tool))));
   if (missing.length > 0) return `not installed: ${missing.join(', ')}`;
-  return undefined;
+  return occupied();
+}
+
+/** Says so where another run is at work: the engines of two would share one bridge. */
+function occupied(): string | undefined {
+  const owner = existsSync(join(ROOT, 'owner')) ? Number(readFileSync(join(ROOT, 'owner'), 'utf8')) : process.pid;
+  // The number may be somebody else's by now: whoever it is has to be a Node.js.
+  const command =
+    owner === process.pid ? '' : existsSync(`/proc/${owner}`) ? readFileSync(`/proc/${owner}/cmdline`, 'utf8') : '';
+  if (!/node/.test(command)) return undefined;
+  return `another run (process ${owner}) has its engines in ${ROOT}: wait for its end, or stop it`;
 }
 
 export class DockerEngines implements Engines {
@@ -312,10 +322,8 @@ async function image(): Promise<string> {
 
 /** Removes what an earlier run left behind: engines, namespaces, the bridge. Refuses while that run is still at work. */
 export async function cleared(): Promise<void> {
-  const owner = existsSync(join(ROOT, 'owner')) ? Number(readFileSync(join(ROOT, 'owner'), 'utf8')) : 0;
-  if (owner !== 0 && owner !== process.pid && existsSync(`/proc/${owner}`)) {
-    throw new Error(`another run (process ${owner}) has its engines in ${ROOT}: wait for its end, or stop it`);
-  }
+  const other = occupied();
+  if (other !== undefined) throw new Error(other);
   const list = await attempt('ip', ['-j', 'netns', 'list']);
   const names = (list.stdout.trim() === '' ? [] : (JSON.parse(list.stdout) as { name: string }[]))
     .map(({ name }) => name)

@@ -93,6 +93,7 @@ export class SimulatedEngines implements Engines {
   readonly #random: Random;
   readonly #tokens: TokenStore;
   readonly #machines = new Map<string, Machine>();
+  #asked = 0;
   /** Every swarm that was ever initialised. */
   readonly swarms: { readonly id: string }[] = [];
   /** Told of each act that has changed something: the machine, the act, and whether the swarm has a majority after it. */
@@ -148,7 +149,8 @@ export class SimulatedEngines implements Engines {
       ports.some((one) => one.PublishedPort === port),
     );
     const running = swarm?.tasks.filter((task) => task.service === service?.id && this.#answers(swarm, task)) ?? [];
-    return running.length === 0 ? undefined : this.#random.of(running).name;
+    // As IPVS does: each in turn.
+    return running[this.#asked++ % running.length]?.name;
   }
 
   async serve(manager: string, name: string, replicas: number): Promise<void> {
