@@ -277,6 +277,9 @@ describe('joining', () => {
   it('gives up nobody for a swarm that can not be seen', () => {
     const late = newcomer(4, { since: NOW - 601_000 });
     expect(doing(withNew(late), 'tag')).toEqual([]);
+    const told = (at: number) => new Map([[instanceId(4), { at, node: undefined, failure: undefined }]]);
+    expect(doing(withNew(late, { joins: told(NOW - 5_000) }), 'tag')).toEqual([]);
+    expect(doing(withNew(late, { joins: told(NOW - 20_000) }), 'tag')).toMatchObject([{ stage: 'failed' }]);
     const swarmless = { swarm: { kind: 'unknown', why: 'no answer' } } as const;
     expect(doing(withNew(late, swarmless), 'tag')).toEqual([]);
     expect(doing(withNew(late, { agents: { ok: false, why: 'throttled' } }), 'tag')).toEqual([]);

@@ -35,10 +35,7 @@ export function joining(all: readonly Standing[], observed: Observed, settings: 
       notes: [`${instance.id} has failed: see its tag swarm-mesh:reason; remove its tag swarm-mesh:state to try again`],
     })),
     of(at('late').map((one) => failing(one, observed))),
-    {
-      ...nothing,
-      waits: at('restarting').map(({ instance, node }) => `${instance.id} is ${node?.state} in the swarm`),
-    },
+    waiting(at('restarting')),
     arriving([...at('willing'), ...at('fresh')], observed, now),
     welcoming(at('member'), observed, now),
   );
@@ -54,7 +51,7 @@ function phaseOf(one: Standing, observed: Observed, now: Millis): Phase {
   if (stage === 'failed') return 'failed';
   if (isMember(one)) return 'member';
   if (stage === 'arriving' && since !== undefined) {
-    return now - since > JOIN_DEADLINE && isToBlame(one, observed) ? 'late' : 'willing';
+    return now - since > JOIN_DEADLINE && isToBlame(one, observed, now) ? 'late' : 'willing';
   }
   // A member that is not Ready, or that nobody can see now, keeps its stage: its engine may only be restarting.
   const hidden = one.node !== undefined || observed.swarm.kind === 'unknown';
@@ -62,11 +59,14 @@ function phaseOf(one: Standing, observed: Observed, now: Millis): Phase {
 }
 
 /** Failing ends an instance that waits in a launch hook: not for a swarm that is not there, or can not be seen. */
-const isToBlame = ({ instance, node }: Standing, { agents, swarm, joins }: Observed): boolean =>
-  agents.ok &&
-  (!agents.value.has(instance.id) ||
-    // It was told to join, in this very run, and that was a while ago or refused: not merely late to be told.
-    (swarm.kind === 'seen' && node?.state !== 'ready' && joins.get(instance.id)?.failure !== undefined));
+function isToBlame({ instance, node }: Standing, { agents, swarm, joins }: Observed, now: Millis): boolean {
+  if (!agents.ok) return false;
+  if (!agents.value.has(instance.id)) return true;
+  // It was told to join, and refused or was not heard of since: not merely late to be told.
+  const told = joins.get(instance.id);
+  const tried = told !== undefined && (told.failure !== undefined || now - told.at >= JOIN_AGAIN);
+  return swarm.kind === 'seen' && node?.state !== 'ready' && tried;
+}
 
 /** Starts the clock of those that do not come up as quickly as most: for the others it would be a call for nothing. */
 function greeting(fresh: readonly Standing[], now: Millis): Action[] {
