@@ -102,23 +102,21 @@ function ours(swarm: Swarm, { record }: Known): SwarmSight {
   return { kind: 'unknown', why };
 }
 
-const isInside = (one: Outcome): boolean => {
-  const self = one.kind === 'answered' ? Self.safeParse(one.answer).data : undefined;
-  return self !== undefined && self.state !== 'inactive';
-};
+/** What an instance says of itself; undefined where it did not answer, or answered something else. */
+const selfOf = (one: Outcome): Self | undefined =>
+  one.kind === 'answered' ? Self.safeParse(one.answer).data : undefined;
+
+const isOutside = (one: Outcome): boolean => selfOf(one)?.state === 'inactive';
+const isInside = (one: Outcome): boolean => selfOf(one) !== undefined && !isOutside(one);
 
 /** A manager that could list no nodes: its swarm has no leader. */
 const isLeaderless = (one: Outcome): boolean => {
-  const self = one.kind === 'answered' ? Self.safeParse(one.answer).data : undefined;
+  const self = selfOf(one);
   return self?.control === true && self.unreadable !== undefined;
 };
 
-const isOutside = (one: Outcome): boolean =>
-  one.kind === 'answered' && Self.safeParse(one.answer).data?.state === 'inactive';
-
 function trouble(one: Outcome): string {
-  if (one.kind !== 'answered') return explained(one);
-  const self = Self.safeParse(one.answer).data;
+  const self = selfOf(one);
   if (self === undefined) return explained(one);
   return self.unreadable ?? (self.fault || `its engine's swarm state is ${self.state}, and it is no manager`);
 }

@@ -33,14 +33,8 @@ export const isEmpty = (node: SwarmNode): boolean =>
 
 function announcing({ instance, departure }: Standing): Plan {
   if (instance.stage === 'leaving' || departure === undefined) return nothing;
-  const action: Action = {
-    do: 'tag',
-    instances: [instance.id],
-    stage: 'leaving',
-    reason: departure.why,
-    because: departure.why,
-  };
-  return { ...nothing, actions: [action] };
+  const because = departure.why;
+  return act({ do: 'tag', instances: [instance.id], stage: 'leaving', reason: because, because });
 }
 
 const act = (action: Action): Plan => ({ ...nothing, actions: [action] });
@@ -178,8 +172,5 @@ const clearing = ({ instance, stale }: Standing, swarm: Swarm): Plan => ({
 /** A drain wish that was taken back. A node that a person drained in the swarm itself keeps its other tag and is left alone. */
 function returning({ instance, node }: Standing, swarm: Swarm): Plan {
   if (instance.stage !== 'leaving' || node?.availability !== 'drain') return nothing;
-  return {
-    ...nothing,
-    actions: [{ do: 'activate', via: swarm.from, node: node.id, because: 'its drain wish was taken back' }],
-  };
+  return act({ do: 'activate', via: swarm.from, node: node.id, because: 'its drain wish was taken back' });
 }
