@@ -49,6 +49,11 @@ const known = {
     schema: flag,
     default: 'false',
   },
+  rebalance: {
+    shape: '"true" (an instance that EC2 recommends to rebalance is replaced) or "false"',
+    schema: flag,
+    default: 'false',
+  },
 } as const;
 
 type Name = keyof typeof known;
@@ -66,7 +71,7 @@ export async function parameters(given: (name: Name) => Promise<unknown>) {
     faults.push(`  --param ${name}=…  should be ${one.shape}; ${text === '' ? 'it is missing' : `it is "${text}"`}`);
     return undefined as never;
   };
-  const [cluster, vpc, subnets, managers, scheme, allowedCidrs, addressPool, exposeAll] = [
+  const [cluster, vpc, subnets, managers, scheme, allowedCidrs, addressPool, exposeAll, rebalance] = [
     await read('cluster'),
     await read('vpc'),
     await read('subnets'),
@@ -75,6 +80,7 @@ export async function parameters(given: (name: Name) => Promise<unknown>) {
     await read('allowedCidrs'),
     await read('addressPool'),
     await read('exposeAll'),
+    await read('rebalance'),
   ];
   // A plain Error with no stack: osls prints the stack, and a deployer wants the faults.
   if (faults.length > 0) throw Object.assign(new Error(), { stack: `\n${faults.join('\n')}\n` });
@@ -86,6 +92,7 @@ export async function parameters(given: (name: Name) => Promise<unknown>) {
     scheme,
     addressPool,
     exposeAll: String(exposeAll),
+    rebalance: String(rebalance),
     ingress: allowedCidrs.flatMap((CidrIp) =>
       (['tcp', 'udp'] as const).map((IpProtocol) => ({
         IpProtocol,

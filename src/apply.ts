@@ -100,6 +100,8 @@ async function act(app: App, action: Action, memory: Memory, until: Millis): Pro
       await app.autoScaling.complete(action);
       memory.completed.set(action.instance, app.clock.now());
       return;
+    case 'replace':
+      return app.autoScaling.replace(action.instance);
     case 'heartbeat':
       await app.autoScaling.beat(action);
       memory.beats.set(action.instance, app.clock.now());

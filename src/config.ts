@@ -9,6 +9,7 @@ const Environment = z.object({
   AWS_REGION: z.string().min(1),
   MANAGERS: z.enum(['1', '3', '5', '7']).transform(Number),
   ADDRESS_POOL: z.string().includes('/'),
+  REBALANCE: z.enum(['true', 'false']).transform((text) => text === 'true'),
   EXPOSE_ALL: z.enum(['true', 'false']).transform((text) => text === 'true'),
   VPC: z.string().startsWith('vpc-'),
   SWARM_GROUP: z.string().startsWith('sg-'),
@@ -22,6 +23,8 @@ export interface Config extends Settings {
   readonly account: string;
   /** Where overlay networks take their addresses from: nothing that the VPC uses. */
   readonly addressPool: string;
+  /** Whether an instance is replaced when EC2 recommends to rebalance it. */
+  readonly rebalance: boolean;
   readonly region: string;
   readonly vpc: string;
   readonly balancer: string;
@@ -44,6 +47,7 @@ export function config(environment: Readonly<Record<string, string | undefined>>
     region: env.AWS_REGION,
     managers: env.MANAGERS,
     exposeAll: env.EXPOSE_ALL,
+    rebalance: env.REBALANCE,
     addressPool: env.ADDRESS_POOL,
     vpc: env.VPC,
     swarmGroup: env.SWARM_GROUP,

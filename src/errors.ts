@@ -46,6 +46,9 @@ export const interfaceFull = meaning(
 export const noActiveHook = (error: unknown): boolean =>
   nameOf(error) === 'ValidationError' && message(error).includes('No active Lifecycle Action');
 
+/** Auto Scaling ends the instance already. */
+export const alreadyEnding = meaning('ScalingActivityInProgressFault', 'ScalingActivityInProgress');
+
 /** Runs `act`; an error of the named meaning is as good as success. */
 export async function unless(meant: (error: unknown) => boolean, act: () => Promise<unknown>): Promise<void> {
   try {

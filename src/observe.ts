@@ -9,6 +9,7 @@ import {
   type InstanceId,
   type JoinAnswer,
   type Millis,
+  type NodeId,
   type Observed,
   type Seen,
   type SelfView,
@@ -27,6 +28,9 @@ export interface Memory {
   readonly beats: Map<InstanceId, Millis>;
   readonly completed: Map<InstanceId, Millis>;
   readonly selves: Map<InstanceId, SelfView>;
+  readonly told: Map<NodeId, InstanceId>;
+  /** Nodes that no instance was told to become. */
+  readonly strangers: Set<NodeId>;
   /** When an instance was last asked who it is, whether it answered or not. */
   readonly asked: Map<InstanceId, Millis>;
   out: ReadonlyMap<InstanceId, Millis>;
@@ -39,6 +43,8 @@ export const memory = (): Memory => ({
   beats: new Map(),
   completed: new Map(),
   selves: new Map(),
+  told: new Map(),
+  strangers: new Set(),
   asked: new Map(),
   out: new Map(),
   groups: undefined,
@@ -57,16 +63,18 @@ export async function observe(app: App, memory: Memory): Promise<Observed> {
   const looked = await attempt(() => sight(app, known, agents));
   const swarm: SwarmSight = looked.ok ? looked.value : { kind: 'unknown', why: looked.why };
   await asked(app, swarm, instances, memory);
+  await recalled(app, swarm, memory);
   memory.out = outOf(balancer, instances, memory.out, app.clock.now());
   return {
     ...known,
-    instances: [...instances, ...(await buried(app, swarm, instances, joins))],
+    instances: [...instances, ...(await buried(app, swarm, instances, memory))],
     agents,
     swarm,
     balancer,
     groups: memory.groups,
     joins,
     selves: memory.selves,
+    told: memory.told,
     out: memory.out,
     left,
     beats,
@@ -138,6 +146,25 @@ async function asked(app: App, swarm: SwarmSight, instances: readonly Instance[]
   if (answers.ok) for (const [id, self] of answers.value) memory.selves.set(id, self);
 }
 
+/**
+ * Whose a silent node without a label is: its instance was told to join, and has gone before a cycle could label it. What it
+ * answered then is still to be had. Asked once in a run for each such node; one that nobody told to join stays a stranger.
+ */
+async function recalled(app: App, swarm: SwarmSight, { told, strangers }: Memory): Promise<void> {
+  if (swarm.kind !== 'seen') return;
+  const unknown = swarm.swarm.nodes.filter(
+    ({ id, instance, state }) => instance === undefined && state !== 'ready' && !told.has(id) && !strangers.has(id),
+  );
+  if (unknown.length === 0) return;
+  const joined = await attempt(() => app.commands.joined());
+  if (!joined.ok) return;
+  for (const { id } of unknown) {
+    const instance = joined.value.get(id);
+    if (instance === undefined) strangers.add(id);
+    else told.set(id, instance);
+  }
+}
+
 /** Two looks in a row have to agree that an instance gets nothing from the balancer any more: one may be stale. */
 function outOf(
   balancer: Seen<Balancer>,
@@ -160,12 +187,12 @@ async function buried(
   app: App,
   swarm: SwarmSight,
   instances: readonly Instance[],
-  joins: Memory['joins'],
+  { joins, told }: Memory,
 ): Promise<Instance[]> {
   if (swarm.kind !== 'seen') return [];
   const known = new Set(instances.map(({ id }) => id));
   const labelled = swarm.swarm.nodes.flatMap(({ instance }) => instance ?? []);
-  const strange = [...new Set([...labelled, ...joins.keys()])].filter((id) => !known.has(id));
+  const strange = [...new Set([...labelled, ...joins.keys(), ...told.values()])].filter((id) => !known.has(id));
   if (strange.length === 0) return [];
   const found: TaggedInstance[] = await app.ec2.byId(strange);
   return found.map((one) => ({ ...one, group: undefined })).filter(isGone);

@@ -64,12 +64,15 @@ export async function sight(
   const outside = answers.filter(([, one]) => isOutside(one)).map(([id]) => id);
   const troubled = answers.filter(([, one]) => !isOutside(one));
   // Before a swarm was formed, whoever does not answer is waited for by the planner, and blamed in the end.
-  const unknown = known.record?.state === 'formed' ? troubled : troubled.filter(([, one]) => isInside(one));
+  // Afterwards a worker of it says nothing on whether its managers can come back: EC2 does.
+  const formed = known.record?.state === 'formed';
+  const unknown = formed ? troubled.filter(([, one]) => !isWorker(one)) : troubled.filter(([, one]) => isInside(one));
   if (unknown.length > 0) {
     const survivors = answers.filter(([, one]) => isLeaderless(one)).map(([id]) => id);
     return { kind: 'unknown', survivors, why: troubled.map(([id, one]) => `${id}: ${trouble(one)}`).join('; ') };
   }
-  return { kind: 'none', asked: outside };
+  const orphans = formed ? troubled.map(([id]) => id) : [];
+  return { kind: 'none', asked: outside, orphans };
 }
 
 async function asked(app: App, ids: readonly InstanceId[]) {
@@ -139,6 +142,11 @@ const selfOf = (one: Outcome): Self | undefined =>
 
 const isOutside = (one: Outcome): boolean => selfOf(one)?.state === 'inactive';
 const isInside = (one: Outcome): boolean => selfOf(one) !== undefined && !isOutside(one);
+
+const isWorker = (one: Outcome): boolean => {
+  const self = selfOf(one);
+  return self?.state === 'active' && !self.control;
+};
 
 /** A manager that could list no nodes: its swarm has no leader. */
 const isLeaderless = (one: Outcome): boolean => {

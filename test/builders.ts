@@ -85,7 +85,10 @@ export function observed(
   return {
     instances,
     agents: { ok: true, value: new Map(instances.map(({ id }) => [id, NOW - 60_000])) },
-    swarm: of === undefined ? { kind: 'none', asked: instances.map(({ id }) => id) } : { kind: 'seen', swarm: of },
+    swarm:
+      of === undefined
+        ? { kind: 'none', asked: instances.map(({ id }) => id), orphans: [] }
+        : { kind: 'seen', swarm: of },
     record:
       of === undefined
         ? undefined
@@ -97,6 +100,7 @@ export function observed(
     groups: { ok: true, value: [] },
     joins: new Map(),
     selves: new Map(),
+    told: new Map(),
     out: new Map(out(instances, given.balancer)),
     left: new Map(),
     beats: new Map(),

@@ -519,6 +519,12 @@ export class SimulatedEngines implements Engines {
     this.swarms.push(machine.swarm);
   }
 
+  /** The swarms that some instance is in; a machine that is none may hold on to one that is gone. */
+  #ours(): Swarm[] {
+    const machines = [...this.#machines.values()].filter(({ id }) => !id.startsWith('stranger-'));
+    return [...new Set(machines.flatMap(({ swarm }) => (swarm === undefined ? [] : [swarm])))];
+  }
+
   #remembered(swarm: Swarm): void {
     swarm.memberships.push({ at: this.#clock.now(), ids: this.#voters(swarm).map(({ id }) => id) });
   }
@@ -584,8 +590,7 @@ export class SimulatedEngines implements Engines {
 
   /** The names of the services there are. */
   serviceNames(): string[] {
-    const swarms = new Set([...this.#machines.values()].flatMap(({ swarm }) => (swarm === undefined ? [] : [swarm])));
-    return [...swarms].flatMap(({ services }) => [...services.values()].map(({ name }) => name));
+    return this.#ours().flatMap(({ services }) => [...services.values()].map(({ name }) => name));
   }
 
   /** An operator's `docker service rm`. */
@@ -629,8 +634,7 @@ export class SimulatedEngines implements Engines {
 
   /** The nodes that any swarm knows, as its managers see them now. */
   nodes(): { id: string; host: string; role: string; state: string; availability: string; label: string }[] {
-    const swarms = new Set([...this.#machines.values()].flatMap(({ swarm }) => (swarm === undefined ? [] : [swarm])));
-    return [...swarms].flatMap(({ nodes }) =>
+    return this.#ours().flatMap(({ nodes }) =>
       [...nodes.values()].map((node) => ({
         id: node.id,
         host: node.host,
@@ -644,8 +648,7 @@ export class SimulatedEngines implements Engines {
 
   /** Ports that services expose by their labels, as their managers know them. */
   exposed(): number[] {
-    const swarms = new Set([...this.#machines.values()].flatMap(({ swarm }) => (swarm === undefined ? [] : [swarm])));
-    return [...swarms].flatMap(({ services }) =>
+    return this.#ours().flatMap(({ services }) =>
       [...services.values()].flatMap(({ ports, labels }) =>
         ports
           .filter((port) => labels.has(`swarm-mesh.expose.${port.PublishedPort}.tcp`))

@@ -59,6 +59,8 @@ export type Action = Because &
         readonly hook: string;
         readonly result: 'CONTINUE' | 'ABANDON';
       }
+    /** Has Auto Scaling launch another one, and end this one once its hook lets it go. */
+    | { readonly do: 'replace'; readonly instance: InstanceId; readonly group: string }
     | { readonly do: 'heartbeat'; readonly instance: InstanceId; readonly group: string; readonly hook: string }
     | {
         readonly do: 'put hook';

@@ -94,8 +94,8 @@ export interface Swarm {
 /** What the eligible instances said when they were asked for a swarm. */
 export type SwarmSight =
   | { readonly kind: 'seen'; readonly swarm: Swarm }
-  /** Every instance in `asked` answered, and is in no swarm. */
-  | { readonly kind: 'none'; readonly asked: readonly InstanceId[] }
+  /** Every instance in `asked` answered, and is in no swarm; those in `orphans` are workers of one whose managers do not answer. */
+  | { readonly kind: 'none'; readonly asked: readonly InstanceId[]; readonly orphans: readonly InstanceId[] }
   /** `survivors`: managers that answer, of a swarm that has no leader. */
   | { readonly kind: 'unknown'; readonly why: string; readonly survivors?: readonly InstanceId[] };
 
@@ -184,6 +184,8 @@ export interface Observed {
   readonly joins: ReadonlyMap<InstanceId, JoinAnswer>;
   /** Asked of running instances only where the swarm's view does not say who they are. */
   readonly selves: ReadonlyMap<InstanceId, SelfView>;
+  /** Nodes without a label that do not answer, and the instance that was once told to join and became them. */
+  readonly told: ReadonlyMap<NodeId, InstanceId>;
   /** When the balancer was first seen to send an instance nothing, and in every look since, within this run of the cycle. */
   readonly out: ReadonlyMap<InstanceId, Millis>;
   /** When an instance said that it has left, within this run of the cycle. */

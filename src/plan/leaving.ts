@@ -3,8 +3,11 @@ import { type Action, nothing, type Plan, together } from '../model/action.ts';
 import { LEAVE_DEADLINE } from '../model/names.ts';
 import type { Instance, Millis, Observed, Swarm, SwarmNode } from '../model/observed.ts';
 import { completing } from './holding.ts';
+import { awaitsReplacement } from './replacing.ts';
 import { isGone, isVoter, type Standing, stays, swarmOf } from './standing.ts';
 
+/** How long an instance that is no known node has to be without an agent before it is let go untold. */
+const DEAF = 5_000;
 /** A look that confirms another one is later than this. */
 const CONFIRMED = 400;
 
@@ -48,6 +51,7 @@ const stopping = (instance: Instance, node: SwarmNode) =>
 /** One step at a time, each seen done before the next: an action, or what is waited for. */
 function departing(one: Standing, all: readonly Standing[], observed: Observed, now: Millis): Plan {
   const { instance, node, departure } = one;
+  if (awaitsReplacement(one, all, now)) return wait(instance, 'another one has to come in its place first');
   if (observed.swarm.kind === 'unknown') return wait(instance, `the swarm can not be read (${observed.swarm.why})`);
   const out = isOut(instance, observed, now);
   if (!out && !departure?.urgent) return wait(instance, 'its connections through the balancer end');
@@ -73,9 +77,12 @@ function departing(one: Standing, all: readonly Standing[], observed: Observed, 
 function unseen(instance: Instance, observed: Observed, now: Millis): Plan {
   const { agents, left, swarm } = observed;
   const hears = agents.ok && agents.value.has(instance.id);
-  const done = swarm.kind === 'none' || left.has(instance.id) || !hears || overdue(instance, now);
+  const never = swarm.kind === 'none' && observed.record?.state !== 'formed';
+  // One answer that does not name it may be incomplete: not heard of for a moment is not gone.
+  const deaf = !hears && instance.stage === 'leaving' && now - (instance.since ?? now) > DEAF;
+  const done = never || left.has(instance.id) || deaf || overdue(instance, now);
   if (agents.ok && done) return completing(instance, 'CONTINUE', 'it is in no swarm', observed, now);
-  if (!hears) return wait(instance, 'whether its SSM agent is online is unknown');
+  if (!hears) return wait(instance, 'whether its SSM agent is online is not sure yet');
   return act({ do: 'leave', instance: instance.id, because: 'no node is known to be its own' });
 }
 

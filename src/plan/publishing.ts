@@ -1,8 +1,18 @@
 /** The balancer follows the services: a target group, a listener, an ingress rule and targets for each exposed port. */
 import { type Action, nothing, type Plan } from '../model/action.ts';
 import { labels, targetGroupName } from '../model/names.ts';
-import type { Balancer, InstanceId, Observed, Protocol, Service, ServicePort, Settings } from '../model/observed.ts';
-import { isGone, type Standing, stays, swarmOf } from './standing.ts';
+import type {
+  Balancer,
+  InstanceId,
+  Millis,
+  Observed,
+  Protocol,
+  Service,
+  ServicePort,
+  Settings,
+} from '../model/observed.ts';
+import { awaitsReplacement } from './replacing.ts';
+import { isGone, isMember, type Standing, stays, swarmOf } from './standing.ts';
 
 export interface Exposure {
   readonly service: string;
@@ -31,10 +41,15 @@ function isAsked({ labels: given }: Service, { published, protocol }: ServicePor
   );
 }
 
-export function publishing(all: readonly Standing[], observed: Observed, settings: Settings): Plan {
+export function publishing(all: readonly Standing[], observed: Observed, settings: Settings, now: Millis): Plan {
   const { balancer } = observed;
   if (!balancer.ok) return { ...nothing, waits: [`the balancer can not be read: ${balancer.why}`] };
-  const departures = deregistering(all, balancer.value);
+  // Who waits for a replacement serves until it is there.
+  const serving = (one: Standing) => stays(one) || (isMember(one) && awaitsReplacement(one, all, now));
+  const departures = deregistering(
+    all.filter((one) => !serving(one)),
+    balancer.value,
+  );
   const swarm = swarmOf(observed);
   // Without a view of the services nobody knows what is wanted: what is there stays.
   if (swarm === undefined) return departures;
@@ -44,7 +59,7 @@ export function publishing(all: readonly Standing[], observed: Observed, setting
     .filter(({ protocol }) => protocol !== 'tcp')
     .map(({ service, port, protocol }) => `${service}: port ${port}/${protocol} is not balanced: only tcp is`);
   const wanted = asked.filter(({ protocol }) => protocol === 'tcp');
-  const targets = all.filter(stays).map(({ instance }) => instance.id);
+  const targets = all.filter(serving).map(({ instance }) => instance.id);
   const parts = wanted.map((exposure) => exposing(exposure, targets, balancer.value, settings));
   return {
     actions: [
