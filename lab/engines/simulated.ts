@@ -63,7 +63,7 @@ interface Node {
 }
 interface Swarm {
   readonly id: string;
-  readonly token: string;
+  token: string;
   readonly nodes: Map<string, Node>;
   readonly services: Map<string, Service>;
   tasks: Task[];
@@ -185,6 +185,12 @@ export class SimulatedEngines implements Engines {
       if (node.role !== 'manager') throw new Refusal('not-a-manager', 'this instance is a worker of a swarm');
       this.#tokens.put(given.TOKEN ?? '', swarm.token, given.KEY ?? '');
       return { cluster: swarm.id, node: node.id };
+    },
+    rotate: async (machine, given) => {
+      const swarm = this.#quorate(machine);
+      swarm.token = this.#workerToken();
+      this.#tokens.put(given.TOKEN ?? '', swarm.token, given.KEY ?? '');
+      return {};
     },
     join: (machine, given) => this.#join(machine, given),
     promote: async (machine, { NODE = '' }) => {
@@ -371,12 +377,14 @@ export class SimulatedEngines implements Engines {
     return lines.map((line) => `${JSON.stringify(line)}\n`).join('');
   }
 
+  #workerToken = () => `SWMTKN-1-${this.#random.id()}${this.#random.id()}-${this.#random.id()}`;
+
   #found(machine: Machine): void {
     const node = this.#node0(machine, 'manager', 0);
     node.votesFrom = this.#clock.now();
     machine.swarm = {
       id: this.#random.id(),
-      token: `SWMTKN-1-${this.#random.id()}${this.#random.id()}-${this.#random.id()}`,
+      token: this.#workerToken(),
       nodes: new Map([[node.id, node]]),
       services: new Map(),
       tasks: [],
