@@ -191,6 +191,29 @@ cp "\${LAST#file://}" ${path('stored')}
     for (const text of [...shown, readFileSync(path('commands'), 'utf8')]) expect(text).not.toContain('SWMTKN');
   });
 
+  it.each([
+    ['nothing at all', '', false],
+    ['an ordinary overlay', 'false', false],
+    ['the ingress network', 'true', true],
+  ])('recover: says whether the swarm still has its ingress network (%s)', (_what, network, ingress) => {
+    const docker = join(directory, 'docker');
+    const before = readFileSync(docker);
+    writeFileSync(
+      docker,
+      `#!/bin/sh
+case "$1 $2" in
+"info --format") case "$*" in *Control*) echo true ;; *) echo '"node":"n"' ;; esac ;;
+"network ls") [ -z '${network}' ] || echo id ;;
+"network inspect") echo '${network}' ;;
+esac
+`,
+    );
+    const env = { PATH: `${directory}:${process.env.PATH}`, SSM_ADDRESS: '10.0.0.1' };
+    const { stdout } = spawnSync('sh', ['-c', script('recover')], { env, encoding: 'utf8' });
+    writeFileSync(docker, before);
+    expect(JSON.parse(stdout)).toEqual({ ok: true, ingress, node: 'n' });
+  });
+
   it('keeps what it can of an answer that is not its own: one line of JSON, no control characters', () => {
     const docker = join(directory, 'docker');
     const before = readFileSync(docker);

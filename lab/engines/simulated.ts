@@ -259,7 +259,7 @@ export class SimulatedEngines implements Engines {
         swarm.leader = node.id;
         swarm.leaderFrom = this.#clock.now();
       }
-      return { cluster: swarm.id, node: node.id };
+      return { ingress: true, cluster: swarm.id, node: node.id };
     },
     leave: async (machine) => {
       if (machine.swarm === undefined) return {};

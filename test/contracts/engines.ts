@@ -241,7 +241,8 @@ export function engineContract(name: string, bench: (tokens: TokenStore) => Benc
       await eventually('reachable', async () => (await node(second))?.manager?.reachability === 'reachable');
       await when(engines.destroy(second));
       await eventually('leaderless', async () => 'unreadable' in (await run(first, 'observe', { PAGE: '1' })));
-      expect(await run(first, 'recover', { ADDRESS: address(first) })).toMatchObject({ ok: true, node: nodes[first] });
+      const answer = await run(first, 'recover', { ADDRESS: address(first) });
+      expect(answer).toMatchObject({ ok: true, ingress: true, node: nodes[first] });
       const after = await view();
       expect(after.id).toBe(before.id);
       expect(after.services.map(({ name }) => name)).toEqual(before.services.map(({ name }) => name));
