@@ -299,6 +299,12 @@ export class SimulatedEngines implements Engines {
       this.#tokens.put(given.TOKEN ?? '', swarm.token, given.KEY ?? '');
       return { cluster: swarm.id, node: node.id };
     },
+    rotate: async (machine, given) => {
+      const swarm = this.#quorate(machine);
+      swarm.token = this.#workerToken();
+      this.#tokens.put(given.TOKEN ?? '', swarm.token, given.KEY ?? '');
+      return {};
+    },
     join: (machine, given) => this.#join(machine, given),
     promote: async (machine, { NODE = '' }) => {
       const node = this.#node(machine, NODE);
@@ -371,7 +377,7 @@ export class SimulatedEngines implements Engines {
         this.#remembered(swarm);
         this.#reached(swarm);
       }
-      return { cluster: swarm.id, node: node.id };
+      return { ingress: true, cluster: swarm.id, node: node.id };
     },
     leave: async (machine) => {
       if (machine.swarm === undefined) return {};
@@ -502,12 +508,14 @@ export class SimulatedEngines implements Engines {
     return lines.map((line) => `${JSON.stringify(line)}\n`).join('');
   }
 
+  #workerToken = () => `SWMTKN-1-${this.#random.id()}${this.#random.id()}-${this.#random.id()}`;
+
   #found(machine: Machine): void {
     const node = this.#node0(machine, 'manager', 0);
     node.votesFrom = this.#clock.now();
     machine.swarm = {
       id: this.#random.id(),
-      token: `SWMTKN-1-${this.#random.id()}${this.#random.id()}-${this.#random.id()}`,
+      token: this.#workerToken(),
       nodes: new Map([[node.id, node]]),
       services: new Map(),
       tasks: [],
