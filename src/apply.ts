@@ -7,6 +7,9 @@ import { parameters, tags } from './model/names.ts';
 import type { Millis } from './model/observed.ts';
 import type { Memory } from './observe.ts';
 
+const NO_INGRESS =
+  'the recovered swarm has no ingress network: no published port answers. Make one: docker network create --ingress --driver overlay ingress';
+
 export interface Result {
   readonly action: Action;
   /** Undefined where it succeeded. */
@@ -47,13 +50,22 @@ async function act(app: App, action: Action, memory: Memory, until: Millis): Pro
       return initialise(app, action, { ...stored, ADDRESS: action.address, ...founding }, memory, within(60_000));
     case 'recover': {
       const answer = await commands.once('recover', action.instance, { ADDRESS: action.address }, within(60_000));
-      return app.parameters.record({ ...action.record, swarm: String(answer.cluster), at: app.clock.now() });
+      if (answer.ingress === false) app.log.error(NO_INGRESS, { instance: action.instance });
+      return app.parameters.record({
+        ...action.record,
+        swarm: String(answer.cluster),
+        at: app.clock.now(),
+        rotated: 0,
+      });
     }
     case 'store token':
       await commands.once('init', action.via, { ...stored, ADDRESS: action.address, ...founding }, within(60_000));
       // Those that it failed are not to wait for their next turn.
       for (const [id, { failure }] of memory.joins) if (failure !== undefined) memory.joins.delete(id);
       return;
+    case 'rotate token':
+      await commands.once('rotate', action.via, { ...stored, KEY: app.config.tokenKey }, within(60_000));
+      return app.parameters.record(action.record);
     case 'record swarm':
       return app.parameters.record(action.record);
     case 'record managers':

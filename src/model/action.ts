@@ -27,6 +27,7 @@ export type Action = Because &
         readonly record: SwarmRecord;
       }
     | { readonly do: 'store token'; readonly via: InstanceId; readonly address: string }
+    | { readonly do: 'rotate token'; readonly via: InstanceId; readonly record: SwarmRecord }
     | { readonly do: 'record swarm'; readonly record: SwarmRecord }
     | { readonly do: 'record managers'; readonly ledger: readonly LedgerEntry[] }
     | { readonly do: 'join'; readonly instances: readonly InstanceId[]; readonly managers: readonly string[] }

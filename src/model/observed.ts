@@ -108,6 +108,8 @@ export interface SwarmRecord {
   /** The swarm's own id, once formed. */
   readonly swarm: string | undefined;
   readonly at: Millis;
+  /** When the workers' token was last made anew; 0 where it has to be. Undefined while it is the first one. */
+  readonly rotated?: Millis | undefined;
 }
 
 /** One voter in the ledger /swarm-mesh/NAME/managers. EC2 forgets terminated instances within the hour; this keeps them while they vote. */

@@ -8,6 +8,7 @@ import { leaving } from './leaving.ts';
 import { publishing } from './publishing.ts';
 import { quorum } from './quorum.ts';
 import { replacing } from './replacing.ts';
+import { rotating } from './rotating.ts';
 import { isVoter, type Standing, standings, swarmOf } from './standing.ts';
 
 export function plan(observed: Observed, settings: Settings, now: Millis): Plan {
@@ -21,6 +22,7 @@ export function plan(observed: Observed, settings: Settings, now: Millis): Plan 
     ledgered(votes, observed),
     leaving(all, observed, now),
     replacing(all, observed),
+    rotating(all, observed, now),
     publishing(all, observed, settings, now),
     strangers(all, observed),
   );
