@@ -1,5 +1,5 @@
 # Publishes a port of a service on the routing mesh, or takes it back. Safe to repeat. CHANGE: add; create, which refuses
-# a port that this very service publishes already, with another target; remove.
+# a port that this very service publishes already in another way; remove.
 # CERTIFICATE and HEALTH become labels, for the balancer; where they are none, the labels go.
 OUT=$(docker node ls --quiet 2>&1) || refuse no-manager "$OUT"
 # 'inspect' also takes the beginning of an id; a caller means one service, by its whole name or id.
@@ -103,14 +103,14 @@ done
 
 WANT="{\"Protocol\":\"$SSM_PROTOCOL\",\"TargetPort\":$SSM_TARGET,\"PublishedPort\":$SSM_PUBLISHED,\"PublishMode\":\"ingress\"}"
 [ "$HAS" != "$WANT" ] || [ "$EXPOSED" != api ] || [ "$#" -gt 0 ] || done_with false false
+# Somebody was first with this port.
+[ "$SSM_CHANGE" != create ] || [ -z "$HAS" ] || refuse port-taken "$NAME"
 CREATED=false
 [ "$EXPOSED" = api ] || set -- "$@" --label-add "$LABEL=api"
 if [ -z "$HAS" ]; then
   CREATED=true
   set -- "$@" --publish-add "published=$SSM_PUBLISHED,target=$SSM_TARGET,protocol=$SSM_PROTOCOL,mode=ingress"
 elif [ "$HAS" != "$WANT" ]; then
-  # Somebody was first with this port.
-  [ "$SSM_CHANGE" != create ] || refuse port-taken "$NAME"
   rewrite "$(others)
 $WANT" || meanwhile
 fi

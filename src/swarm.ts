@@ -19,7 +19,7 @@ import { holdsView, Self, viewed } from './view.ts';
 
 /** Several hundred nodes fit on a page; more pages than this are no view of ours. */
 const MOST_PAGES = 20;
-/** Milliseconds that an instance has to answer: spent only where nobody does. Within API Gateway's 30 s. */
+/** Milliseconds that an instance has to answer: spent only where nobody does. */
 const PATIENCE = 20_000;
 
 export interface Known {
@@ -39,21 +39,22 @@ export function managersOf({ instances, ledger }: Pick<Known, 'instances' | 'led
 
 /**
  * The swarm as one manager sees it. The ledger's managers are asked first; where none of them answers, every eligible
- * instance is: a swarm is only said not to exist where all that were asked are in none.
+ * instance is: a swarm is only said not to exist where all that were asked are in none. `patience` is for each of the two.
  */
 export async function sight(
   app: App,
   known: Known,
   agents: Seen<ReadonlyMap<InstanceId, Millis>>,
+  patience: Millis = PATIENCE,
 ): Promise<SwarmSight> {
   const managers = managersOf(known).map(({ id }) => id);
-  const first = managers.length === 0 ? undefined : await asked(app, managers);
+  const first = managers.length === 0 ? undefined : await asked(app, managers, patience);
   if (first?.swarm !== undefined) return ours(first.swarm, known);
 
   if (!agents.ok) return { kind: 'unknown', why: agents.why };
   const eligible = known.instances.filter(isEligible).map(({ id }) => id);
   const others = eligible.filter((id) => agents.value.has(id) && !managers.includes(id)).slice(0, JOIN_BATCH);
-  const second = others.length === 0 ? undefined : await asked(app, others);
+  const second = others.length === 0 ? undefined : await asked(app, others, patience);
   if (second?.swarm !== undefined) return ours(second.swarm, known);
 
   const answers = [first, second].flatMap((one) => (one === undefined ? [] : [...one.seen]));
@@ -68,13 +69,13 @@ export async function sight(
   return { kind: 'none', asked: outside };
 }
 
-async function asked(app: App, ids: readonly InstanceId[]) {
-  const { seen, whole } = await app.commands.observe(ids, 1, PATIENCE, holdsView);
+async function asked(app: App, ids: readonly InstanceId[], patience: Millis) {
+  const { seen, whole } = await app.commands.observe(ids, 1, patience, holdsView);
   for (const id of ids) {
     const one = seen.get(id);
     if (one?.kind !== 'answered' || !holdsView(one.answer)) continue;
     try {
-      return { swarm: viewed(id, await pages(app, id, whole)), seen };
+      return { swarm: viewed(id, await pages(app, id, whole, patience)), seen };
     } catch (error) {
       // Another manager may give a whole view; a view that is not one is no view.
       app.log.warn('a view of the swarm could not be read', { instance: id, why: message(error) });
@@ -83,13 +84,18 @@ async function asked(app: App, ids: readonly InstanceId[]) {
   return { swarm: undefined, seen };
 }
 
-async function pages(app: App, id: InstanceId, whole: (id: InstanceId) => Promise<Answer>): Promise<Answer[]> {
+async function pages(
+  app: App,
+  id: InstanceId,
+  whole: (id: InstanceId) => Promise<Answer>,
+  patience: Millis,
+): Promise<Answer[]> {
   const first = await whole(id);
   const count = Self.parse(first).pages ?? 1;
   if (count > MOST_PAGES) throw new Malformed(`the view has ${count} pages`);
   const all = [first];
   for (let page = 2; page <= count; page++) {
-    const next = await app.commands.observe([id], page, PATIENCE, () => true);
+    const next = await app.commands.observe([id], page, patience, () => true);
     all.push(await next.whole(id));
   }
   return all;

@@ -320,7 +320,7 @@ export class SimulatedEngines implements Engines {
     if (holder !== undefined) throw new Refusal('port-taken', holder.name);
     const fits = had?.TargetPort === Number(TARGET) && had.PublishMode === 'ingress';
     if (fits && service.labels.get(label) === 'api' && relabelled.length === 0) return done(false);
-    if (CHANGE === 'create' && had !== undefined && !fits) throw new Refusal('port-taken', service.name);
+    if (CHANGE === 'create' && had !== undefined) throw new Refusal('port-taken', service.name);
     relabel();
     const port = {
       Protocol: PROTOCOL,
@@ -416,6 +416,14 @@ export class SimulatedEngines implements Engines {
         availability: node.availability,
         label: node.labels.get('swarm-mesh.instance') ?? '',
       })),
+    );
+  }
+
+  /** What any swarm's services are like: labels and ports. */
+  services(): { name: string; labels: Record<string, string>; ports: readonly Port[] }[] {
+    const swarms = new Set([...this.#machines.values()].flatMap(({ swarm }) => (swarm === undefined ? [] : [swarm])));
+    return [...swarms].flatMap(({ services }) =>
+      [...services.values()].map(({ name, labels, ports }) => ({ name, labels: Object.fromEntries(labels), ports })),
     );
   }
 
