@@ -112,7 +112,10 @@ function renamed(blocks: ReadonlyMap<string, string>): Map<string, string> {
         .replace(/\bi-[0-9a-f]{17}\b/g, (id) => named(id, (n) => `i-0a1b2c3d4e5f6${String(n).padStart(4, '0')}`, 'i-'))
         .replace(/\b[a-z0-9]{25}\b/g, (id) => named(id, (n) => `x${String(n).padStart(24, '0')}`, 'x'))
         .replace(/\b10\.77\.\d+\.\d+\b/g, address)
-        .replace(/\bip-(10-77-\d+-\d+)\b/g, (_, host) => `ip-${address(host.replaceAll('-', '.')).replaceAll('.', '-')}`)
+        .replace(
+          /\bip-(10-77-\d+-\d+)\b/g,
+          (_, host) => `ip-${address(host.replaceAll('-', '.')).replaceAll('.', '-')}`,
+        )
         .replace(TIME, (at) => new Date(Date.parse(at) + shift).toISOString());
       return [key, plain] as const;
     }),

@@ -1,7 +1,7 @@
 /** The routes as an OpenAPI 3.1 document, made of the very schemas that parse the requests. */
 import { z } from 'zod';
 import { type Kind, kinds } from './problem.ts';
-import { MOST_BYTES } from './request.ts';
+import { MOST_BYTES, takesNone } from './request.ts';
 import type { Route } from './routes.ts';
 import * as is from './schemas.ts';
 
@@ -88,7 +88,7 @@ export function openapi(routes: Readonly<Record<string, Route>>): Json {
 
 function operation(path: string, route: Route): Json {
   const { id, summary, description, access, answers, problems } = route;
-  const takesBody = !route.body.safeParse(undefined).success;
+  const takesBody = !takesNone(route.body);
   const kindsOf = [...always, ...(takesBody ? (['not-json'] as const) : []), ...problems];
   const first = path.split('/')[1] ?? '';
   return {

@@ -18,14 +18,16 @@ export function body<S extends z.ZodType>(event: APIGatewayProxyEventV2, schema:
   if (Buffer.byteLength(text) > MOST_BYTES) {
     throw new Refusal('too-large', `The body has more than ${MOST_BYTES} bytes.`);
   }
-  // A route that takes none says so by its schema, whatever the type of what is sent.
-  if (text === '' && schema.safeParse(undefined).success) return schema.parse(undefined);
+  if (takesNone(schema)) return checked(schema, text === '' ? undefined : text, 'The body is not valid');
   const type = event.headers['content-type'];
   if (type !== undefined && !/^application\/([a-z.+-]+\+)?json\s*(;|$)/i.test(type)) {
     throw new Refusal('not-json', `The body is "${type}"; it should be application/json.`);
   }
   return checked(schema, parsed(text), 'The body is not valid');
 }
+
+/** A route without a body says so by its schema. */
+export const takesNone = (schema: z.ZodType): boolean => schema.safeParse(undefined).success;
 
 function parsed(text: string): unknown {
   try {

@@ -29,7 +29,7 @@ const Protocol = z.enum(['tcp', 'udp'], 'should be "tcp" or "udp"');
 
 /** Where a route takes no parameters, and where it takes no body. */
 export const Nothing = z.strictObject({});
-export const NoBody = z.undefined();
+export const NoBody = z.undefined('this route takes none');
 export const ServicePath = z.strictObject({ service: ServiceName });
 export const PortPath = z.strictObject({ service: ServiceName, publishedPort: PublishedPort });
 export const InstancePath = z.strictObject({ instance: InstanceId });
