@@ -75,7 +75,7 @@ describe.each([
   [
     'a healthy cluster',
     false,
-    2_000,
+    3_000,
     499,
     Object.values(routes).flatMap(({ id }) => (id === 'recoverCluster' ? [] : [id])),
   ],
