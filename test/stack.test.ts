@@ -1,8 +1,8 @@
 /** The packaged stack: what is in it, and how wrong parameters are refused. */
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { allows, type Context } from '../lab/iam.ts';
 import { ACCOUNT, REGION, Stack } from '../lab/stack.ts';
@@ -90,7 +90,14 @@ describe("the API's role", () => {
 });
 
 describe('with tokens instead of IAM', () => {
+  // A copy of what is packaged: the packager empties .serverless, which other tests read at the same time.
   const directory = mkdtempSync(join(tmpdir(), 'swarm-mesh-jwt-'));
+  for (const path of ['serverless.yml', 'package.json', 'scripts', 'node', 'dist']) {
+    cpSync(path, join(directory, path), { recursive: true });
+  }
+  // All that these import.
+  mkdirSync(join(directory, 'node_modules'));
+  symlinkSync(resolve('node_modules/zod'), join(directory, 'node_modules/zod'));
   afterAll(() => rmSync(directory, { recursive: true }));
 
   it('every route asks for a scope of its kind, and the operator has all', () => {
@@ -100,15 +107,14 @@ describe('with tokens instead of IAM', () => {
     const { status, stderr } = spawnSync(
       process.execPath,
       [
-        'node_modules/osls/bin/serverless.js',
+        resolve('node_modules/osls/bin/serverless.js'),
         'package',
-        ...['--package', directory],
         ...Object.entries(given).flatMap(([name, value]) => ['--param', `${name}=${value}`]),
       ],
-      { encoding: 'utf8' },
+      { encoding: 'utf8', cwd: directory },
     );
     expect(status, stderr).toBe(0);
-    const file = join(directory, 'cloudformation-template-update-stack.json');
+    const file = join(directory, '.serverless', 'cloudformation-template-update-stack.json');
     const packaged = JSON.parse(readFileSync(file, 'utf8')) as typeof template;
     const [authorizer] = Object.values(packaged.Resources).filter(
       ({ Type }) => Type === 'AWS::ApiGatewayV2::Authorizer',
