@@ -50,7 +50,8 @@ export const memory = (): Memory => ({
   groups: undefined,
 });
 
-export async function observe(app: App, memory: Memory): Promise<Observed> {
+/** `patience`: how long managers have to answer, where it should not be as long as usual. */
+export async function observe(app: App, memory: Memory, patience?: Millis): Promise<Observed> {
   const { joins, left, beats, completed } = memory;
   const [instances, { record, ledger }, balancer] = await Promise.all([
     instancesOf(app),
@@ -60,7 +61,7 @@ export async function observe(app: App, memory: Memory): Promise<Observed> {
   const known = { instances, record, ledger };
   if (memory.groups?.ok !== true) memory.groups = await attempt(() => app.autoScaling.tagged());
   const agents = await attempt(() => agentsOf(app, instances, managersOf(known).length === 0, memory.online));
-  const looked = await attempt(() => sight(app, known, agents));
+  const looked = await attempt(() => sight(app, known, agents, patience));
   const swarm: SwarmSight = looked.ok ? looked.value : { kind: 'unknown', why: looked.why };
   await asked(app, swarm, instances, memory);
   await recalled(app, swarm, memory);

@@ -23,6 +23,7 @@ export function instance(n: number, given: Partial<Instance> = {}): Instance {
     stage: 'member',
     since: NOW - 3_000_000,
     drain: undefined,
+    recover: undefined,
     group: { name: 'group', state: 'InService' },
     ...given,
   };

@@ -8,6 +8,8 @@ export const tags = {
   since: 'swarm-mesh:since',
   reason: 'swarm-mesh:reason',
   drain: 'swarm-mesh:drain',
+  /** On one survivor of a swarm without a leader: when a person decided that it takes the swarm over. ISO 8601. */
+  recover: 'swarm-mesh:recover',
 } as const;
 
 export const labels = {
@@ -15,6 +17,8 @@ export const labels = {
   expose: 'swarm-mesh.expose',
   /** On a service, written by the API: one for each port it published. */
   exposed: (published: number, protocol: Protocol) => `swarm-mesh.expose.${published}.${protocol}`,
+  certificate: (published: number) => `swarm-mesh.tls.${published}`,
+  healthPath: (published: number) => `swarm-mesh.health.${published}`,
 } as const;
 
 export const hooks = { launch: 'swarm-mesh-launch', terminate: 'swarm-mesh-terminate' } as const;
@@ -36,6 +40,8 @@ export const targetGroupName = (cluster: string, port: number, protocol: Protoco
 export const JOIN_DEADLINE = 10 * 60_000;
 /** How long a leaving instance may be held back, by a command that it does not answer or a task that does not stop. */
 export const LEAVE_DEADLINE = 15 * 60_000;
+/** How long a person's decision to recover by force holds: a swarm that is lost later is another decision. */
+export const DECISION_HOLDS = 15 * 60_000;
 /** Run Command addresses at most 50 instances by id. */
 export const JOIN_BATCH = 50;
 export const SWARM_PORT = 2377;

@@ -32,6 +32,8 @@ export interface Instance {
   readonly since: Millis | undefined;
   /** Why it is to be drained, from the tag `swarm-mesh:drain`: a person's words, or ours. */
   readonly drain: string | undefined;
+  /** When a person decided that it takes the swarm over by force, from the tag `swarm-mesh:recover`. */
+  readonly recover: Millis | undefined;
   /** Its Auto Scaling group and its state there (`InService`, `Pending:Wait`, `Terminating:Wait`, `Warmed:Stopped`, …). */
   readonly group: { readonly name: string; readonly state: string } | undefined;
 }

@@ -1,6 +1,6 @@
 /** From no swarm to one: who initialises, under which lock. */
 import { type Action, nothing, type Plan, together } from '../model/action.ts';
-import { JOIN_DEADLINE } from '../model/names.ts';
+import { DECISION_HOLDS, JOIN_DEADLINE } from '../model/names.ts';
 import type { Instance, InstanceId, Millis, Observed, SwarmRecord } from '../model/observed.ts';
 import { departure } from './standing.ts';
 
@@ -20,7 +20,7 @@ export function forming(observed: Observed, now: Millis): Plan {
   if (swarm.kind === 'seen') return recording(swarm.swarm.id, swarm.swarm.from, record, now);
   if (swarm.kind === 'unknown') {
     const blind = { ...nothing, waits: [`the swarm can not be read: ${swarm.why}`] };
-    return together(blind, recovering(observed, swarm.survivors ?? []));
+    return together(blind, recovering(observed, swarm.survivors ?? [], now));
   }
 
   const eligible = observed.instances
@@ -101,19 +101,49 @@ function fenced({ instances, ledger }: Observed, survivor: InstanceId | undefine
   return [...known, ...faults, ...hidden.map(({ id }) => `${id} is stopped and may have voted`)];
 }
 
-/** Quorum is lost. One survivor takes the swarm over with all that it holds, if no other voter can ever come back. */
-function recovering(observed: Observed, survivors: readonly InstanceId[]): Plan {
+/**
+ * Quorum is lost. One survivor takes the swarm over with all that it holds, if no other voter can ever come back; or
+ * where a person has decided which.
+ */
+function recovering(observed: Observed, survivors: readonly InstanceId[], now: Millis): Plan {
   const { record, instances } = observed;
-  const [survivor] = survivors;
-  if (survivor === undefined || record?.state !== 'formed') return nothing;
+  if (record?.state !== 'formed') return nothing;
+  const chosen = decided(observed, record, survivors, now);
+  const survivor = chosen?.id ?? survivors[0];
+  if (survivor === undefined) return nothing;
   const instance = instances.find(({ id }) => id === survivor);
   const fence = fenced(observed, survivor);
-  if (survivors.length > 1 || fence.length > 0 || instance?.state !== 'running') {
-    return { ...nothing, notes: [`the swarm has no leader and is not recovered by force: ${fence.join('; ')}`] };
+  if (chosen === undefined && (survivors.length > 1 || fence.length > 0 || instance?.state !== 'running')) {
+    const several = survivors.length > 1 ? [`${survivors.join(' and ')} hold it, and are no majority`] : [];
+    const why = [...several, ...fence].join('; ');
+    return { ...nothing, notes: [`the swarm has no leader and is not recovered by force: ${why}`] };
   }
-  const because = `quorum is lost: EC2 says of every other voter that it is terminated, and ${survivor} holds the swarm`;
+  if (instance === undefined) return nothing;
+  const because =
+    chosen === undefined
+      ? `quorum is lost: EC2 says of every other voter that it is terminated, and ${survivor} holds the swarm`
+      : `quorum is lost, and a person decided that ${survivor} takes the swarm over${against(fence)}`;
   const action: Action = { do: 'recover', instance: survivor, address: instance.address, record, because };
   return { ...nothing, actions: [action], notes: [because] };
+}
+
+const against = (fence: readonly string[]) => (fence.length === 0 ? '' : `, although ${fence.join('; ')}`);
+
+/**
+ * The survivor that a person decided for, the last word counting. A decision is used up once the record is written after
+ * it, and outdated after a while: the next loss is another decision.
+ */
+function decided(
+  { instances }: Observed,
+  record: SwarmRecord,
+  survivors: readonly InstanceId[],
+  now: Millis,
+): Instance | undefined {
+  const at = ({ recover }: Instance) => recover ?? Number.NEGATIVE_INFINITY;
+  return instances
+    .filter((one) => survivors.includes(one.id) && isEligible(one))
+    .filter((one) => at(one) > record.at && at(one) <= now && now - at(one) < DECISION_HOLDS)
+    .toSorted((a, b) => at(b) - at(a))[0];
 }
 
 function recording(swarm: string, from: string, record: SwarmRecord | undefined, now: Millis): Plan {
