@@ -28,6 +28,7 @@ export interface Memory {
   readonly completed: Map<InstanceId, Millis>;
   /** Nodes that no instance was told to become. */
   readonly strangers: Set<NodeId>;
+  leaderless: Millis | undefined;
   groups: Seen<readonly Group[]> | undefined;
 }
 export const memory = (): Memory => ({
@@ -37,6 +38,7 @@ export const memory = (): Memory => ({
   beats: new Map(),
   completed: new Map(),
   strangers: new Set(),
+  leaderless: undefined,
   groups: undefined,
 });
 
@@ -53,6 +55,8 @@ export async function observe(app: App, memory: Memory, patience?: Millis): Prom
   const agents = await attempt(() => agentsOf(app, instances, managersOf(known).length === 0, memory.online));
   const looked = await attempt(() => sight(app, known, agents, patience));
   const swarm: SwarmSight = looked.ok ? looked.value : { kind: 'unknown', why: looked.why };
+  const survive = swarm.kind === 'unknown' && (swarm.survivors ?? []).length > 0;
+  memory.leaderless = survive ? (memory.leaderless ?? app.clock.now()) : undefined;
   await recalled(app, swarm, memory);
   return {
     ...known,
@@ -61,6 +65,7 @@ export async function observe(app: App, memory: Memory, patience?: Millis): Prom
     swarm,
     balancer,
     groups: memory.groups,
+    leaderless: memory.leaderless,
     joins,
     left,
     beats,

@@ -80,6 +80,7 @@ export function observed(
       .toSorted((a, b) => (a.node < b.node ? -1 : 1)),
     balancer: { ok: true, value: { groups: [], listeners: [], rules: [] } },
     groups: { ok: true, value: [] },
+    leaderless: undefined,
     joins: new Map(),
     left: new Map(),
     beats: new Map(),

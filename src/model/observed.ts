@@ -175,6 +175,8 @@ export interface Observed {
   /** Read once in a run of the cycle: nobody changes hooks every few seconds. */
   readonly groups: Seen<readonly Group[]>;
   readonly joins: ReadonlyMap<InstanceId, JoinAnswer>;
+  /** Since when, within this run of the cycle, managers have answered that their swarm has no leader. */
+  readonly leaderless: Millis | undefined;
   /** When an instance said that it has left, within this run of the cycle. */
   readonly left: ReadonlyMap<InstanceId, Millis>;
   /** When an instance's hook last got a heartbeat, within this run of the cycle. */
