@@ -34,6 +34,7 @@ export interface Memory {
   /** When an instance was last asked who it is, whether it answered or not. */
   readonly asked: Map<InstanceId, Millis>;
   out: ReadonlyMap<InstanceId, Millis>;
+  leaderless: Millis | undefined;
   groups: Seen<readonly Group[]> | undefined;
 }
 export const memory = (): Memory => ({
@@ -47,6 +48,7 @@ export const memory = (): Memory => ({
   strangers: new Set(),
   asked: new Map(),
   out: new Map(),
+  leaderless: undefined,
   groups: undefined,
 });
 
@@ -64,6 +66,8 @@ export async function observe(app: App, memory: Memory, patience?: Millis): Prom
   const looked = await attempt(() => sight(app, known, agents, patience));
   const swarm: SwarmSight = looked.ok ? looked.value : { kind: 'unknown', why: looked.why };
   await asked(app, swarm, instances, memory);
+  const survive = swarm.kind === 'unknown' && (swarm.survivors ?? []).length > 0;
+  memory.leaderless = survive ? (memory.leaderless ?? app.clock.now()) : undefined;
   await recalled(app, swarm, memory);
   memory.out = outOf(balancer, instances, memory.out, app.clock.now());
   return {
@@ -73,6 +77,7 @@ export async function observe(app: App, memory: Memory, patience?: Millis): Prom
     swarm,
     balancer,
     groups: memory.groups,
+    leaderless: memory.leaderless,
     joins,
     selves: memory.selves,
     told: memory.told,

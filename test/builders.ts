@@ -99,6 +99,7 @@ export function observed(
       .toSorted((a, b) => (a.node < b.node ? -1 : 1)),
     balancer: { ok: true, value: { groups: [], listeners: [], rules: [] } },
     groups: { ok: true, value: [] },
+    leaderless: undefined,
     joins: new Map(),
     selves: new Map(),
     told: new Map(),

@@ -179,7 +179,7 @@ describe('a swarm without a leader', () => {
 
   /** Two of three are stopped, and a person has decided for one, so many minutes ago. */
   const decided = (minutes: number, given: Partial<Observed> = {}, by: Partial<Instance> = {}) => {
-    const seen = leaderless(['running', 'stopped', 'stopped'], given);
+    const seen = leaderless(['running', 'stopped', 'stopped'], { leaderless: NOW - 30_000, ...given });
     const recover = NOW - minutes * 60_000;
     return { ...seen, instances: seen.instances.map((one, i) => (i === 0 ? { ...one, recover, ...by } : one)) };
   };
@@ -206,8 +206,19 @@ describe('a swarm without a leader', () => {
     ['names one that does not hold the swarm', decided(5, { swarm: { kind: 'unknown', why: '', survivors: [] } })],
     ['is not needed: the swarm answers', decided(5, { swarm: { kind: 'seen', swarm: swarm([voter(1)]) } })],
     ['was for a swarm that was never formed', decided(5, { record: undefined })],
+    ['may only need an election', decided(5, { leaderless: NOW - 29_000 })],
+    ['may only need an election, which was never seen before', decided(5, { leaderless: undefined })],
   ])('is not taken over on a decision that %s', (_, seen) => {
     expect(doing(seen, 'recover')).toEqual([]);
+  });
+
+  it('a decision is used up where the swarm answers after it: the next loss is another one', () => {
+    const seen = decided(5, { swarm: { kind: 'seen', swarm: swarm([voter(1)]) } });
+    const [action] = doing(seen, 'record swarm');
+    expect(action).toMatchObject({ record: { state: 'formed', swarm: 'swarm-1', at: NOW } });
+    expect(doing(decided(16, { swarm: seen.swarm }), 'record swarm')).toEqual([]);
+    const recorded = action?.do === 'record swarm' ? action.record : undefined;
+    expect(doing({ ...seen, record: recorded }, 'record swarm')).toEqual([]);
   });
 
   it('keeps in the ledger who EC2 says is terminated: it forgets within the hour', () => {

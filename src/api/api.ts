@@ -47,7 +47,7 @@ async function replied(app: App, event: APIGatewayProxyEventV2, requestId: strin
   if (route !== undefined) return route.reply(app, event, { requestId, until });
   const { method, path } = event.requestContext.http;
   const allowed = methodsOf(path);
-  if (allowed.length === 0) throw new Refusal('no-such-route', `There is no ${path}.`);
+  if (allowed.length === 0) throw new Refusal('no-such-route', `There is no ${path.slice(0, 200)}.`);
   const detail = `${path} has no ${method}, but ${allowed.join(' and ')}.`;
   throw new Refusal('method-not-allowed', detail, { headers: { allow: allowed.join(', ') } });
 }

@@ -21,7 +21,7 @@ export function body<S extends z.ZodType>(event: APIGatewayProxyEventV2, schema:
   if (takesNone(schema)) return checked(schema, text === '' ? undefined : text, 'The body is not valid');
   const type = event.headers['content-type'];
   if (type !== undefined && !/^application\/([a-z.+-]+\+)?json\s*(;|$)/i.test(type)) {
-    throw new Refusal('not-json', `The body is "${type}"; it should be application/json.`);
+    throw new Refusal('not-json', `The body is "${type.slice(0, 100)}"; it should be application/json.`);
   }
   return checked(schema, parsed(text), 'The body is not valid');
 }

@@ -20,6 +20,8 @@ export async function drain(app: App, id: InstanceId, reason: string, requestId:
   if (isNotice(instance.drain) && departure({ ...instance, group: undefined }) !== undefined) {
     throw interrupted(instance);
   }
+  // A notice between our look and the tag is written over: its instance is out of the balancer already, drained like any
+  // other, and ended by EC2 within two minutes.
   if (instance.drain !== reason) await app.ec2.tag([id], { [tags.drain]: reason });
   await app.queue.wake(`${id} is to be drained: ${reason}`, requestId);
   return { instance: id, drain: reason, location: nodeAt(id) };

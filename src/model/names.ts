@@ -42,6 +42,8 @@ export const JOIN_DEADLINE = 10 * 60_000;
 export const LEAVE_DEADLINE = 15 * 60_000;
 /** How long a person's decision to recover by force holds: a swarm that is lost later is another decision. */
 export const DECISION_HOLDS = 15 * 60_000;
+/** How long no leader may have been seen before a decision is carried out: an election takes up to 11 s. */
+export const ELECTION = 30_000;
 /** Run Command addresses at most 50 instances by id. */
 export const JOIN_BATCH = 50;
 export const SWARM_PORT = 2377;

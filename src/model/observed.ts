@@ -192,6 +192,8 @@ export interface Observed {
   readonly told: ReadonlyMap<NodeId, InstanceId>;
   /** When the balancer was first seen to send an instance nothing, and in every look since, within this run of the cycle. */
   readonly out: ReadonlyMap<InstanceId, Millis>;
+  /** Since when, within this run of the cycle, managers have answered that their swarm has no leader. */
+  readonly leaderless: Millis | undefined;
   /** When an instance said that it has left, within this run of the cycle. */
   readonly left: ReadonlyMap<InstanceId, Millis>;
   /** When an instance's hook last got a heartbeat, within this run of the cycle. */

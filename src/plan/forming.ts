@@ -1,6 +1,6 @@
 /** From no swarm to one: who initialises, under which lock. */
 import { type Action, nothing, type Plan, together } from '../model/action.ts';
-import { DECISION_HOLDS, JOIN_DEADLINE } from '../model/names.ts';
+import { DECISION_HOLDS, ELECTION, JOIN_DEADLINE } from '../model/names.ts';
 import type { Instance, InstanceId, Millis, Observed, SwarmRecord } from '../model/observed.ts';
 import { departure } from './standing.ts';
 
@@ -17,7 +17,7 @@ export const isEligible = (instance: Instance): boolean =>
 
 export function forming(observed: Observed, now: Millis): Plan {
   const { swarm, record } = observed;
-  if (swarm.kind === 'seen') return recording(swarm.swarm.id, swarm.swarm.from, record, now);
+  if (swarm.kind === 'seen') return recording(swarm.swarm.id, swarm.swarm.from, observed, now);
   if (swarm.kind === 'unknown') {
     const blind = { ...nothing, waits: [`the swarm can not be read: ${swarm.why}`] };
     return together(blind, recovering(observed, swarm.survivors ?? [], now));
@@ -119,6 +119,13 @@ function recovering(observed: Observed, survivors: readonly InstanceId[], now: M
     return { ...nothing, notes: [`the swarm has no leader and is not recovered by force: ${why}`] };
   }
   if (instance === undefined) return nothing;
+  if (chosen !== undefined && now - (observed.leaderless ?? now) < ELECTION) {
+    // Forced upon a swarm that only elects, it would split it.
+    return {
+      ...nothing,
+      waits: [`a person decided that ${survivor} takes the swarm over: unless a leader is elected`],
+    };
+  }
   const because =
     chosen === undefined
       ? `quorum is lost: EC2 says of every other voter that it is terminated, and ${survivor} holds the swarm`
@@ -133,21 +140,26 @@ const against = (fence: readonly string[]) => (fence.length === 0 ? '' : `, alth
  * The survivor that a person decided for, the last word counting. A decision is used up once the record is written after
  * it, and outdated after a while: the next loss is another decision.
  */
-function decided(
+const decided = (
   { instances }: Observed,
   record: SwarmRecord,
   survivors: readonly InstanceId[],
   now: Millis,
-): Instance | undefined {
-  const at = ({ recover }: Instance) => recover ?? Number.NEGATIVE_INFINITY;
-  return instances
-    .filter((one) => survivors.includes(one.id) && isEligible(one))
-    .filter((one) => at(one) > record.at && at(one) <= now && now - at(one) < DECISION_HOLDS)
-    .toSorted((a, b) => at(b) - at(a))[0];
-}
+): Instance | undefined =>
+  instances
+    .filter((one) => survivors.includes(one.id) && isEligible(one) && holds(one, record, now))
+    .toSorted((a, b) => (b.recover ?? 0) - (a.recover ?? 0))[0];
 
-function recording(swarm: string, from: string, record: SwarmRecord | undefined, now: Millis): Plan {
-  if (record?.state === 'formed' && record.swarm === swarm) return nothing;
+const holds = ({ recover }: Instance, { at }: SwarmRecord, now: Millis): boolean =>
+  recover !== undefined && recover > at && recover <= now && now - recover < DECISION_HOLDS;
+
+function recording(swarm: string, from: string, { record, instances }: Observed, now: Millis): Plan {
+  if (record?.state === 'formed' && record.swarm === swarm) {
+    if (!instances.some((one) => holds(one, record, now))) return nothing;
+    // Else it would be carried out at the next loss, of which nobody has decided anything.
+    const because = 'the swarm answers: the decision to recover it by force is used up';
+    return { ...nothing, actions: [{ do: 'record swarm', record: { ...record, at: now }, because }] };
+  }
   if (record?.state === 'formed') {
     return {
       ...nothing,
