@@ -65,7 +65,7 @@ export async function observe(app: App, memory: Memory, patience?: Millis): Prom
   const agents = await attempt(() => agentsOf(app, instances, managersOf(known).length === 0, memory.online));
   const looked = await attempt(() => sight(app, known, agents, patience));
   const swarm: SwarmSight = looked.ok ? looked.value : { kind: 'unknown', why: looked.why };
-  await asked(app, swarm, instances, memory);
+  await asked(app, swarm, instances, memory, patience);
   const survive = swarm.kind === 'unknown' && (swarm.survivors ?? []).length > 0;
   memory.leaderless = survive ? (memory.leaderless ?? app.clock.now()) : undefined;
   await recalled(app, swarm, memory);
@@ -127,7 +127,13 @@ const ASK_AGAIN = 20_000;
  * while there are nodes without a label. A disk may be lost, somebody may have let it leave, a cycle may have ended
  * before it could label what had joined.
  */
-async function asked(app: App, swarm: SwarmSight, instances: readonly Instance[], memory: Memory): Promise<void> {
+async function asked(
+  app: App,
+  swarm: SwarmSight,
+  instances: readonly Instance[],
+  memory: Memory,
+  patience: Millis | undefined,
+): Promise<void> {
   if (swarm.kind !== 'seen') return;
   const now = app.clock.now();
   const { nodes } = swarm.swarm;
@@ -147,6 +153,7 @@ async function asked(app: App, swarm: SwarmSight, instances: readonly Instance[]
     selves(
       app,
       puzzling.map(({ id }) => id),
+      patience,
     ),
   );
   if (answers.ok) for (const [id, self] of answers.value) memory.selves.set(id, self);

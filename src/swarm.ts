@@ -131,8 +131,12 @@ function listed(id: InstanceId, one: Outcome): [InstanceId, NodeId[]][] {
 }
 
 /** What each of these instances says of itself; nothing of those that do not answer within a few seconds. */
-export async function selves(app: App, ids: readonly InstanceId[]): Promise<Map<InstanceId, SelfView>> {
-  const { seen } = await app.commands.observe(ids.slice(0, JOIN_BATCH), 1, 8_000);
+export async function selves(
+  app: App,
+  ids: readonly InstanceId[],
+  patience: Millis = PATIENCE,
+): Promise<Map<InstanceId, SelfView>> {
+  const { seen } = await app.commands.observe(ids.slice(0, JOIN_BATCH), 1, Math.min(patience, 8_000));
   return new Map(
     [...seen].flatMap(([id, one]): [InstanceId, SelfView][] => {
       const self = selfOf(one);
