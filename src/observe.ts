@@ -1,6 +1,7 @@
 /** One consistent Observed. EC2, Auto Scaling and the stored record have to be read; other sources may be unknown. */
 import type { App } from './app.ts';
 import type { TaggedInstance } from './aws/ec2.ts';
+import type { KnownAttributes } from './aws/elbv2.ts';
 import { message } from './errors.ts';
 import {
   type Balancer,
@@ -11,6 +12,7 @@ import {
   type Millis,
   type NodeId,
   type Observed,
+  type Refused,
   type Seen,
   type SwarmSight,
   seen,
@@ -29,6 +31,9 @@ export interface Memory {
   /** Nodes that no instance was told to become. */
   readonly strangers: Set<NodeId>;
   groups: Seen<readonly Group[]> | undefined;
+  /** Of target groups. */
+  readonly attributes: KnownAttributes;
+  readonly refusals: Map<string, Refused>;
 }
 export const memory = (): Memory => ({
   joins: new Map(),
@@ -38,14 +43,16 @@ export const memory = (): Memory => ({
   completed: new Map(),
   strangers: new Set(),
   groups: undefined,
+  attributes: new Map(),
+  refusals: new Map(),
 });
 
 export async function observe(app: App, memory: Memory): Promise<Observed> {
-  const { joins, left, beats, completed } = memory;
+  const { joins, left, beats, completed, refusals } = memory;
   const [instances, { record, ledger }, balancer] = await Promise.all([
     instancesOf(app),
     app.parameters.read(),
-    attempt<Balancer>(() => balancerOf(app)),
+    attempt<Balancer>(() => balancerOf(app, memory.attributes)),
   ]);
   const known = { instances, record, ledger };
   if (memory.groups?.ok !== true) memory.groups = await attempt(() => app.autoScaling.tagged());
@@ -64,6 +71,7 @@ export async function observe(app: App, memory: Memory): Promise<Observed> {
     left,
     beats,
     completed,
+    refusals,
   };
 }
 
@@ -74,9 +82,9 @@ export async function instancesOf(app: App): Promise<Instance[]> {
   return tagged.map((one) => ({ ...one, group: lifecycles.get(one.id) }));
 }
 
-async function balancerOf(app: App): Promise<Balancer> {
+async function balancerOf(app: App, attributes: KnownAttributes): Promise<Balancer> {
   const [groups, listeners, rules] = await Promise.all([
-    app.balancer.groups(),
+    app.balancer.groups(attributes),
     app.balancer.listeners(),
     app.ec2.ingressRules(),
   ]);

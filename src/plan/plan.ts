@@ -19,7 +19,7 @@ export function plan(observed: Observed, settings: Settings, now: Millis): Plan 
     joining(all, observed, settings, now),
     ledgered(votes, observed),
     leaving(all, observed, now),
-    publishing(all, observed, settings),
+    publishing(all, observed, settings, now),
     strangers(all, observed),
   );
 }
