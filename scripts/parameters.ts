@@ -49,6 +49,20 @@ const known = {
     schema: flag,
     default: 'false',
   },
+  deregistrationDelay: {
+    shape: 'seconds in which open connections may end before a node leaves the balancer: 0 to 3600',
+    schema: z
+      .string()
+      .regex(/^\d{1,4}$/)
+      .transform(Number)
+      .refine((seconds) => seconds <= 3600),
+    default: '30',
+  },
+  crossZone: {
+    shape: '"true" (the balancer sends from any zone to any: 500 targets in all) or "false" (500 in each zone)',
+    schema: flag,
+    default: 'false',
+  },
 } as const;
 
 type Name = keyof typeof known;
@@ -66,7 +80,7 @@ export async function parameters(given: (name: Name) => Promise<unknown>) {
     faults.push(`  --param ${name}=…  should be ${one.shape}; ${text === '' ? 'it is missing' : `it is "${text}"`}`);
     return undefined as never;
   };
-  const [cluster, vpc, subnets, managers, scheme, allowedCidrs, addressPool, exposeAll] = [
+  const [cluster, vpc, subnets, managers, scheme, allowedCidrs, addressPool, exposeAll, delay, crossZone] = [
     await read('cluster'),
     await read('vpc'),
     await read('subnets'),
@@ -75,6 +89,8 @@ export async function parameters(given: (name: Name) => Promise<unknown>) {
     await read('allowedCidrs'),
     await read('addressPool'),
     await read('exposeAll'),
+    await read('deregistrationDelay'),
+    await read('crossZone'),
   ];
   // A plain Error with no stack: osls prints the stack, and a deployer wants the faults.
   if (faults.length > 0) throw Object.assign(new Error(), { stack: `\n${faults.join('\n')}\n` });
@@ -86,6 +102,8 @@ export async function parameters(given: (name: Name) => Promise<unknown>) {
     scheme,
     addressPool,
     exposeAll: String(exposeAll),
+    deregistrationDelay: String(delay),
+    crossZone: String(crossZone),
     ingress: allowedCidrs.flatMap((CidrIp) =>
       (['tcp', 'udp'] as const).map((IpProtocol) => ({
         IpProtocol,

@@ -83,7 +83,7 @@ export interface Service {
   readonly labels: Readonly<Record<string, string>>;
   readonly ports: readonly ServicePort[];
   /** Where its tasks run, or are about to; asked only of those that expose a port of their hosts. Undefined: not asked. */
-  readonly nodes?: readonly NodeId[];
+  readonly nodes?: readonly NodeId[] | undefined;
 }
 
 /** The swarm as one of its managers sees it. */
