@@ -46,7 +46,7 @@ case $SELF in
     printf '{"ok":true,%s,"pages":%s,"page":%s,"sum":"%s","view":"%s"}\n' "$SELF" "$PAGES" "$SSM_PAGE" "$SUM" "$CHUNK"
   else
     VIEW=${VIEW:-the nodes could not be listed within 8 s}
-    printf '{"ok":true,%s,"unreadable":%s}\n' "$SELF" "$(text "$(printf '%s' "$VIEW" | cut -c 1-500 | head -n 3)")"
+    printf '{"ok":true,%s,"unreadable":%s}\n' "$SELF" "$(text "$(printf '%s' "$VIEW" | tail -n 3 | cut -c 1-500)")"
   fi
   ;;
 *) printf '{"ok":true,%s}\n' "$SELF" ;;

@@ -57,7 +57,7 @@ function departing(one: Standing, all: readonly Standing[], observed: Observed, 
     return act({ do: 'drain', via: swarm.from, node: node.id, because: `it leaves, and ${because}` });
   }
   if (!isEmpty(node)) {
-    const late = departure?.kind === 'leaves' && overdue(instance, now);
+    const late = departure?.kind === 'leaves' && overdue(instance, observed, now);
     return late ? letting(instance, observed, now) : stopping(instance, node);
   }
   return departure?.kind === 'rests' ? nothing : resigning(one, swarm, all, observed, now);
@@ -70,7 +70,7 @@ function departing(one: Standing, all: readonly Standing[], observed: Observed, 
 function unseen(instance: Instance, observed: Observed, now: Millis): Plan {
   const { agents, left, swarm } = observed;
   const hears = agents.ok && agents.value.has(instance.id);
-  const done = swarm.kind === 'none' || left.has(instance.id) || !hears || overdue(instance, now);
+  const done = swarm.kind === 'none' || left.has(instance.id) || !hears || overdue(instance, observed, now);
   if (agents.ok && done) return completing(instance, 'CONTINUE', 'it is in no swarm', observed, now);
   if (!hears) return wait(instance, 'whether its SSM agent is online is unknown');
   return act({ do: 'leave', instance: instance.id, because: 'no node is known to be its own' });
@@ -92,14 +92,14 @@ function resigning(one: Standing, swarm: Swarm, all: readonly Standing[], observ
 
 /** One whose engine is dead and whose vote the others can not take is held no longer than any other. */
 const voting = ({ instance, node }: Standing, observed: Observed, now: Millis): Plan =>
-  node?.state === 'down' && overdue(instance, now)
+  node?.state === 'down' && overdue(instance, observed, now)
     ? letting(instance, observed, now)
     : wait(instance, 'it still votes');
 
 function parting(instance: Instance, observed: Observed, now: Millis): Plan {
   const left = observed.left.get(instance.id);
   if (left !== undefined && now - left < LEAVE_AGAIN) return wait(instance, 'the managers see that it has left');
-  if (overdue(instance, now)) return letting(instance, observed, now);
+  if (overdue(instance, observed, now)) return letting(instance, observed, now);
   return act({ do: 'leave', instance: instance.id, because: 'out of the balancer, empty, and without a vote' });
 }
 
@@ -120,7 +120,7 @@ function abdicating(
       one.instance.state === 'pending' ||
       (one.instance.state === 'running' && one.departure === undefined),
   );
-  if (awaited && !overdue(instance, now)) return undefined;
+  if (awaited && !overdue(instance, observed, now)) return undefined;
   const why = awaited ? 'no successor has come' : 'nothing of the cluster is left to manage';
   return {
     ...completing(instance, 'CONTINUE', why, observed, now),
@@ -128,8 +128,12 @@ function abdicating(
   };
 }
 
-const overdue = ({ stage, since }: Instance, now: Millis) =>
-  stage === 'leaving' && since !== undefined && now - since > LEAVE_DEADLINE;
+const overdue = ({ stage, since }: Instance, { balancer }: Observed, now: Millis) => {
+  // The time that the stack gives to its connections comes on top of that for its tasks.
+  const ours = balancer.ok ? balancer.value.groups.filter((group) => group.ours) : [];
+  const delay = Math.max(0, ...ours.map(({ attributes }) => attributes?.delay ?? 0)) * 1000;
+  return stage === 'leaving' && since !== undefined && now - since > LEAVE_DEADLINE + delay;
+};
 
 /** Lets a leaver that does not answer go: its record is removed once EC2 says that it is no more. */
 const letting = (instance: Instance, observed: Observed, now: Millis): Plan =>
