@@ -2,7 +2,7 @@
 import type { App } from './app.ts';
 import { explained } from './aws/commands.ts';
 import { Fault, message, refusal } from './errors.ts';
-import { type Action, type NodeLabels, never, subject } from './model/action.ts';
+import { type Action, isOfBalancer, type NodeLabels, never, subject } from './model/action.ts';
 import { parameters, tags } from './model/names.ts';
 import type { Millis } from './model/observed.ts';
 import type { Memory } from './observe.ts';
@@ -21,7 +21,7 @@ export async function apply(app: App, actions: readonly Action[], memory: Memory
         await act(app, action, memory, until);
         return { action, error: undefined };
       } catch (error) {
-        const refused = refusal(error);
+        const refused = isOfBalancer(action) ? refusal(error) : undefined;
         if (refused !== undefined) memory.refusals.set(subject(action), { at: app.clock.now(), ...refused });
         const hint = refused?.todo ?? (error instanceof Fault ? error.hint : undefined);
         app.log.warn('an action failed and is planned again', { action, error: message(error), hint });

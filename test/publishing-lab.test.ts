@@ -80,6 +80,11 @@ describe('a service of a stack file', () => {
     await healthy(8080, 0);
     await serve({ ...all, 'swarm-mesh.health.8080': '/index.html' }, port(8080));
     await healthy(8080, 5);
+    // Attributes are read once in a run, and not at each look.
+    const { DescribeTargetGroupAttributes: attributes = 0, DescribeTargetHealth: health = 0 } =
+      world.account.countCalls();
+    expect(attributes).toBeGreaterThan(0);
+    expect(attributes).toBeLessThan(health);
   });
 
   it('keeps its port while it changes from TCP to TLS, and to both protocols', async () => {

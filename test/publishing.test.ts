@@ -54,6 +54,11 @@ describe('a wish', () => {
       ['53/udp', '81/tcp/host', '82/tcp'],
       { port: 53, health: { port: 82 } },
     ],
+    [
+      'udp on hosts is rather checked over a port of the hosts',
+      ['53/udp/host', '81/tcp', '82/tcp/host'],
+      { port: 53, health: { port: 82 } },
+    ],
     ['udp alone is checked over the node', ['53/udp'], { transport: 'udp', health: { protocol: 'tcp', port: 7946 } }],
   ])('%s', (_, published, expected) => {
     expect(of([service('web', published, all)])[0]).toMatchObject(expected);
@@ -93,6 +98,7 @@ describe('a wish', () => {
     ['TLS on a number with udp', ['443/tcp', '443/udp'], { ...all, 'tls.443': CERTIFICATE }, /takes no udp/],
     ['a path that is none', ['80/tcp'], { ...all, 'health.80': 'healthz; reboot' }, /is no path/],
     ['udp without a TCP port', ['53/udp'], all, /needs a TCP port.*7946\/tcp/],
+    ["a port of Swarm's own", ['2377/tcp'], all, /Swarm itself talks on this port/],
     ['a number that each host chooses', ['0/tcp/host'], all, /lets each host choose/],
   ])('%s is told', (_, published, labels, expected) => {
     const { faults } = wishes([service('web', published, labels)], false, nobody);
@@ -371,6 +377,22 @@ describe('what AWS refuses', () => {
     const tls = [service('web', ['8080/tcp'], { ...all, 'tls.8080': CERTIFICATE }), services[1] as Service];
     const seen = cluster(tls, made, refused(creation(8080)));
     expect(actsOf(seen).filter((action) => action.do === 'create listener')).toHaveLength(2);
+  });
+
+  it('takes no rule away that is needed as long as it is refused', () => {
+    const alone = service('log', ['514/udp'], all);
+    const before = live([alone]);
+    const and = service('log', ['514/udp', '80/tcp'], { expose: '514/udp' });
+    const change = actsOf(cluster([and], before)).find((action) => action.do === 'set health check');
+    expect(change).toMatchObject({ health: { port: 80 } });
+    let now = before;
+    for (let look = 0; look < 3; look++) now = applied(now, actsOf(cluster([and], now, refused(change as Action))));
+    expect(now.rules.map(({ from }) => from).toSorted()).toEqual([514, 7946, 80]);
+    expect(
+      settled(cluster([and], now), settings)
+        .rules.map(({ from }) => from)
+        .toSorted(),
+    ).toEqual([514, 80]);
   });
 
   it('of a rule is told on each port that it is for', () => {

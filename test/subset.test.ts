@@ -2,9 +2,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Balancer, Service } from '../src/model/observed.ts';
+import { plan } from '../src/plan/plan.ts';
 import { type Candidate, share, subset } from '../src/plan/subset.ts';
-import { settled } from './balance.ts';
-import { instance, instanceId, node, observed, settings, swarm, voter } from './builders.ts';
+import { applied, settled } from './balance.ts';
+import { instance, instanceId, NOW, node, observed, settings, swarm, voter } from './builders.ts';
 
 const zones = ['a', 'b', 'c', 'd'];
 const candidates: fc.Arbitrary<Candidate[]> = fc
@@ -106,6 +107,16 @@ describe('300 nodes and 40 ports', () => {
     );
   const empty: Balancer = { groups: [], listeners: [], rules: [] };
 
+  it('registers no more at once than there is room for, beside those that still drain', () => {
+    const given = { ...settings, crossZone: true };
+    const first = settled(cluster(nodes, services.slice(0, 1), empty), given);
+    const two = (balancer: Balancer) => plan(cluster(nodes, services.slice(0, 2), balancer), given, NOW);
+    const made = applied(first, two(first).actions);
+    const registered = two(made).actions.flatMap((one) => (one.do === 'register' ? one.instances : []));
+    expect(registered).toHaveLength(200);
+    expect(two(made).waits).toEqual(["port 8001: 25 targets wait for room in the balancer's quota"]);
+  });
+
   it.each([true, false])(
     'stay within the quotas at each look, as nodes and ports come and go (cross-zone: %s)',
     (crossZone) => {
@@ -120,9 +131,10 @@ describe('300 nodes and 40 ports', () => {
           expect(inZone).toBeLessThanOrEqual(500);
         }
       };
-      let now = settled(cluster(200, services.slice(0, 1), empty), given, within);
-      expect(now.groups[0]?.targets).toHaveLength(200);
-      now = settled(cluster(200, services.slice(0, 3), now), given, within);
+      let now = settled(cluster(nodes, services.slice(0, 1), empty), given, within);
+      expect(now.groups[0]?.targets).toHaveLength(nodes);
+      // Those that served alone make room for the second port before it has all of its targets.
+      now = settled(cluster(nodes, services.slice(0, 2), now), given, within);
       now = settled(cluster(nodes, services, now), given, within);
       expect(now.listeners).toHaveLength(40);
       for (const { targets } of now.groups) {

@@ -72,7 +72,7 @@ export function elbv2(client: ElasticLoadBalancingV2Client, config: Config) {
     const Attributes = [
       { Key: 'deregistration_delay.timeout_seconds', Value: String(attributes.delay) },
       { Key: 'deregistration_delay.connection_termination.enabled', Value: String(attributes.cuts) },
-      // With UDP it is on, and AWS refuses to be told so.
+      // With UDP it is on whatever anybody says: nothing is said of it.
       ...(transport === 'tcp' ? [{ Key: 'preserve_client_ip.enabled', Value: String(attributes.clientAddress) }] : []),
     ];
     await client.send(new ModifyTargetGroupAttributesCommand({ TargetGroupArn, Attributes }));

@@ -113,6 +113,10 @@ export type Action = Because &
       }
   );
 
+/** Of the load balancer or its way in: one that AWS refuses concerns a port, and no other action. */
+export const isOfBalancer = (action: Action): boolean =>
+  /^(create|delete|set|modify|register|deregister|allow|revoke)\b/.test(action.do);
+
 /** What an action is about, without its reason and whom it takes in: the same for one that is planned again. */
 export const subject = (action: Action): string => JSON.stringify({ ...action, because: '', instances: undefined });
 

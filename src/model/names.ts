@@ -49,3 +49,4 @@ export const JOIN_BATCH = 50;
 export const SWARM_PORT = 2377;
 /** Every member answers on it over TCP, whatever runs there. */
 export const GOSSIP_PORT = 7946;
+export const OVERLAY_PORT = 4789;

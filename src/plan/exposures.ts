@@ -1,5 +1,5 @@
 /** What the services ask of the balancer: which ports, over what, with which certificate and health check. */
-import { GOSSIP_PORT, labels } from '../model/names.ts';
+import { GOSSIP_PORT, labels, OVERLAY_PORT, SWARM_PORT } from '../model/names.ts';
 import type {
   HealthCheck,
   ListenerProtocol,
@@ -88,7 +88,9 @@ export function wishes(
   const faults = services.flatMap(misspelt);
   const unnumbered = asked.filter(({ port }) => port === 0);
   faults.push(...unnumbered.map(({ service }) => ({ service, port: undefined, ...UNNUMBERED })));
-  const numbers = [...new Set(asked.map(({ port }) => port))].filter((port) => port !== 0);
+  const own = asked.filter(({ port }) => OWN.includes(port));
+  faults.push(...own.map(({ service, port }) => ({ service, port, ...RESERVED })));
+  const numbers = [...new Set(asked.map(({ port }) => port))].filter((port) => port !== 0 && !OWN.includes(port));
   const parts = numbers.map((port) =>
     wish(
       port,
@@ -106,6 +108,13 @@ export function wishes(
 const UNNUMBERED = {
   what: 'it lets each host choose the published port, and a balancer needs one number',
   todo: 'publish it under a number, or on the mesh',
+};
+
+/** Behind a listener these would let the world into the swarm itself. */
+const OWN = [SWARM_PORT, GOSSIP_PORT, OVERLAY_PORT];
+const RESERVED = {
+  what: 'Swarm itself talks on this port, and the balancer must not let clients in there',
+  todo: 'publish another port',
 };
 
 /** Ports that a label lists and the service does not publish: most often the number inside the container. */

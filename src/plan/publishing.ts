@@ -162,8 +162,9 @@ function filling(group: TargetGroup, { port, targets }: Port, all: readonly Stan
  * or, where none is to stay there, in any.
  */
 function superfluous(group: TargetGroup, targets: ReadonlySet<InstanceId>, all: readonly Standing[]): InstanceId[] {
-  const zones = new Map(all.filter(({ departure }) => departure === undefined).map((one) => [one.instance.id, one]));
-  const zoneOf = (id: InstanceId) => zones.get(id)?.instance.zone;
+  const there = all.filter(({ instance, departure }) => departure === undefined && instance.state === 'running');
+  const zones = new Map(there.map(({ instance }) => [instance.id, instance.zone]));
+  const zoneOf = (id: InstanceId) => zones.get(id);
   const staying = [...targets].map(zoneOf);
   const serving = group.targets
     .filter(({ instance, state }) => targets.has(instance) && state === 'healthy')
