@@ -25,6 +25,10 @@ const TOKEN: Parameter = {
   description: 'name of the parameter that holds the worker token',
 };
 const REGION: Parameter = { pattern: '^[a-z]{2}(-[a-z]+)+-[0-9]{1,2}$', description: 'region of that parameter' };
+const KEY: Parameter = {
+  pattern: '^(alias/[A-Za-z0-9/_-]{1,200}|arn:[a-z-]+:kms:[A-Za-z0-9:/_-]{1,200})$',
+  description: 'KMS key for it',
+};
 const onNode = (description: string): Act => ({ description, timeout: 30, parameters: { NODE } });
 
 export const acts = {
@@ -44,11 +48,13 @@ export const acts = {
       },
       TOKEN,
       REGION,
-      KEY: {
-        pattern: '^(alias/[A-Za-z0-9/_-]{1,200}|arn:[a-z-]+:kms:[A-Za-z0-9:/_-]{1,200})$',
-        description: 'KMS key for it',
-      },
+      KEY,
     },
+  },
+  rotate: {
+    description: "Rotates the worker's join token and stores the new one.",
+    timeout: 60,
+    parameters: { TOKEN, REGION, KEY },
   },
   join: {
     description: 'Joins this node to the swarm as a worker.',

@@ -63,6 +63,11 @@ const known = {
     schema: flag,
     default: 'false',
   },
+  rebalance: {
+    shape: '"true" (an instance that EC2 recommends to rebalance is replaced) or "false"',
+    schema: flag,
+    default: 'false',
+  },
 } as const;
 
 type Name = keyof typeof known;
@@ -80,7 +85,7 @@ export async function parameters(given: (name: Name) => Promise<unknown>) {
     faults.push(`  --param ${name}=…  should be ${one.shape}; ${text === '' ? 'it is missing' : `it is "${text}"`}`);
     return undefined as never;
   };
-  const [cluster, vpc, subnets, managers, scheme, allowedCidrs, addressPool, exposeAll, delay, crossZone] = [
+  const [cluster, vpc, subnets, managers, scheme, allowedCidrs, addressPool, exposeAll, delay, crossZone, rebalance] = [
     await read('cluster'),
     await read('vpc'),
     await read('subnets'),
@@ -91,6 +96,7 @@ export async function parameters(given: (name: Name) => Promise<unknown>) {
     await read('exposeAll'),
     await read('deregistrationDelay'),
     await read('crossZone'),
+    await read('rebalance'),
   ];
   // A plain Error with no stack: osls prints the stack, and a deployer wants the faults.
   if (faults.length > 0) throw Object.assign(new Error(), { stack: `\n${faults.join('\n')}\n` });
@@ -104,6 +110,7 @@ export async function parameters(given: (name: Name) => Promise<unknown>) {
     exposeAll: String(exposeAll),
     deregistrationDelay: String(delay),
     crossZone: String(crossZone),
+    rebalance: String(rebalance),
     ingress: allowedCidrs.flatMap((CidrIp) =>
       (['tcp', 'udp'] as const).map((IpProtocol) => ({
         IpProtocol,

@@ -7,6 +7,9 @@ import { parameters, tags } from './model/names.ts';
 import type { Millis } from './model/observed.ts';
 import type { Memory } from './observe.ts';
 
+const NO_INGRESS =
+  'the recovered swarm has no ingress network: no published port answers. Make one: docker network create --ingress --driver overlay ingress';
+
 export interface Result {
   readonly action: Action;
   /** Undefined where it succeeded. */
@@ -49,13 +52,22 @@ async function act(app: App, action: Action, memory: Memory, until: Millis): Pro
       return initialise(app, action, { ...stored, ADDRESS: action.address, ...founding }, memory, within(60_000));
     case 'recover': {
       const answer = await commands.once('recover', action.instance, { ADDRESS: action.address }, within(60_000));
-      return app.parameters.record({ ...action.record, swarm: String(answer.cluster), at: app.clock.now() });
+      if (answer.ingress === false) app.log.error(NO_INGRESS, { instance: action.instance });
+      return app.parameters.record({
+        ...action.record,
+        swarm: String(answer.cluster),
+        at: app.clock.now(),
+        rotated: 0,
+      });
     }
     case 'store token':
       await commands.once('init', action.via, { ...stored, ADDRESS: action.address, ...founding }, within(60_000));
       // Those that it failed are not to wait for their next turn.
       for (const [id, { failure }] of memory.joins) if (failure !== undefined) memory.joins.delete(id);
       return;
+    case 'rotate token':
+      await commands.once('rotate', action.via, { ...stored, KEY: app.config.tokenKey }, within(60_000));
+      return app.parameters.record(action.record);
     case 'record swarm':
       return app.parameters.record(action.record);
     case 'record managers':
@@ -79,6 +91,7 @@ async function act(app: App, action: Action, memory: Memory, until: Millis): Pro
     case 'leave':
       await commands.once('leave', action.instance, {}, within(45_000));
       memory.joins.delete(action.instance);
+      memory.selves.delete(action.instance);
       memory.left.set(action.instance, app.clock.now());
       return;
     case 'create target group':
@@ -108,6 +121,8 @@ async function act(app: App, action: Action, memory: Memory, until: Millis): Pro
       await app.autoScaling.complete(action);
       memory.completed.set(action.instance, app.clock.now());
       return;
+    case 'replace':
+      return app.autoScaling.replace(action.instance);
     case 'heartbeat':
       await app.autoScaling.beat(action);
       memory.beats.set(action.instance, app.clock.now());
@@ -133,6 +148,7 @@ async function initialise(
   if (lock === 'take') await app.parameters.record(record);
   const { node } = await app.commands.once('init', instance, given, patience);
   memory.joins.set(instance, { at: app.clock.now(), node, failure: undefined });
+  memory.selves.delete(instance);
 }
 
 /** Remembers each answer: what an instance says of itself is not to be seen on a manager at once. */
@@ -151,6 +167,7 @@ async function join(
     const failure = waits ? undefined : explained(outcome);
     if (failure !== undefined) app.log.warn('a join failed and is tried again', { instance, failure });
     memory.joins.set(instance, { at: app.clock.now(), node, failure });
+    memory.selves.delete(instance);
   }
 }
 

@@ -15,6 +15,7 @@ const Environment = z.object({
     .refine((seconds) => seconds <= 3600),
   CROSS_ZONE: z.enum(['true', 'false']).transform((text) => text === 'true'),
   ADDRESS_POOL: z.string().includes('/'),
+  REBALANCE: z.enum(['true', 'false']).transform((text) => text === 'true'),
   EXPOSE_ALL: z.enum(['true', 'false']).transform((text) => text === 'true'),
   VPC: z.string().startsWith('vpc-'),
   SWARM_GROUP: z.string().startsWith('sg-'),
@@ -28,6 +29,8 @@ export interface Config extends Settings {
   readonly account: string;
   /** Where overlay networks take their addresses from: nothing that the VPC uses. */
   readonly addressPool: string;
+  /** Whether an instance is replaced when EC2 recommends to rebalance it. */
+  readonly rebalance: boolean;
   readonly region: string;
   readonly vpc: string;
   readonly balancer: string;
@@ -52,6 +55,7 @@ export function config(environment: Readonly<Record<string, string | undefined>>
     exposeAll: env.EXPOSE_ALL,
     deregistrationDelay: env.DEREGISTRATION_DELAY,
     crossZone: env.CROSS_ZONE,
+    rebalance: env.REBALANCE,
     addressPool: env.ADDRESS_POOL,
     vpc: env.VPC,
     swarmGroup: env.SWARM_GROUP,

@@ -74,6 +74,9 @@ export function refusal(error: unknown): { readonly what: string; readonly todo:
   return todo === undefined ? undefined : { what: `AWS refuses: ${message(error)}`, todo };
 }
 
+/** Auto Scaling ends the instance already. */
+export const alreadyEnding = meaning('ScalingActivityInProgressFault', 'ScalingActivityInProgress');
+
 /** Runs `act`; an error of the named meaning is as good as success. */
 export async function unless(meant: (error: unknown) => boolean, act: () => Promise<unknown>): Promise<void> {
   try {

@@ -14,12 +14,13 @@ import {
   type Observed,
   type Refused,
   type Seen,
+  type SelfView,
   type SwarmSight,
   seen,
   unseen,
 } from './model/observed.ts';
 import { isGone } from './plan/standing.ts';
-import { managersOf, sight } from './swarm.ts';
+import { managersOf, selves, sight } from './swarm.ts';
 
 /** What this run of the cycle was told by the instances themselves, and can not be seen from outside yet. */
 export interface Memory {
@@ -28,8 +29,13 @@ export interface Memory {
   readonly online: Map<InstanceId, Millis>;
   readonly beats: Map<InstanceId, Millis>;
   readonly completed: Map<InstanceId, Millis>;
+  readonly selves: Map<InstanceId, SelfView>;
+  readonly told: Map<NodeId, InstanceId>;
   /** Nodes that no instance was told to become. */
   readonly strangers: Set<NodeId>;
+  /** When an instance was last asked who it is, whether it answered or not. */
+  readonly asked: Map<InstanceId, Millis>;
+  out: ReadonlyMap<InstanceId, Millis>;
   groups: Seen<readonly Group[]> | undefined;
   /** Of target groups. */
   readonly attributes: KnownAttributes;
@@ -41,7 +47,11 @@ export const memory = (): Memory => ({
   online: new Map(),
   beats: new Map(),
   completed: new Map(),
+  selves: new Map(),
+  told: new Map(),
   strangers: new Set(),
+  asked: new Map(),
+  out: new Map(),
   groups: undefined,
   attributes: new Map(),
   refusals: new Map(),
@@ -59,15 +69,20 @@ export async function observe(app: App, memory: Memory): Promise<Observed> {
   const agents = await attempt(() => agentsOf(app, instances, managersOf(known).length === 0, memory.online));
   const looked = await attempt(() => sight(app, known, agents));
   const swarm: SwarmSight = looked.ok ? looked.value : { kind: 'unknown', why: looked.why };
+  await asked(app, swarm, instances, memory);
   await recalled(app, swarm, memory);
+  memory.out = outOf(balancer, instances, memory.out, app.clock.now());
   return {
     ...known,
-    instances: [...instances, ...(await buried(app, swarm, instances, joins))],
+    instances: [...instances, ...(await buried(app, swarm, instances, memory))],
     agents,
     swarm,
     balancer,
     groups: memory.groups,
     joins,
+    selves: memory.selves,
+    told: memory.told,
+    out: memory.out,
     left,
     beats,
     completed,
@@ -106,25 +121,70 @@ async function agentsOf(
   return new Map(online.map((id) => [id, since.get(id) ?? app.clock.now()]));
 }
 
+/** An instance that was asked is not asked again before then. */
+const ASK_AGAIN = 20_000;
+
 /**
- * Who a node without a label is: its instance was told to join, and the cycle ended before it could be labelled. What it
+ * Asks instances who they are, where the swarm's view does not tell: members whose node is down or not to be found, and all
+ * while there are nodes without a label. A disk may be lost, somebody may have let it leave, a cycle may have ended
+ * before it could label what had joined.
+ */
+async function asked(app: App, swarm: SwarmSight, instances: readonly Instance[], memory: Memory): Promise<void> {
+  if (swarm.kind !== 'seen') return;
+  const now = app.clock.now();
+  const { nodes } = swarm.swarm;
+  const explained = new Set([...memory.joins.values()].map(({ node }) => node));
+  const nameless = nodes.some(({ id, instance, state }) => !instance && state === 'ready' && !explained.has(id));
+  const puzzling = instances.filter(({ id, state, stage, group }) => {
+    const joined = memory.joins.get(id);
+    const recently = Math.max(memory.selves.get(id)?.at ?? 0, memory.asked.get(id) ?? 0, joined?.at ?? 0);
+    if (state !== 'running' || group?.state.startsWith('Warmed:') || now - recently < ASK_AGAIN) return false;
+    const mine = nodes.filter((node) => node.instance === id || (joined?.node ?? '') === node.id);
+    if (mine.some((node) => node.state !== 'down')) return false;
+    return nameless || mine.length > 0 || stage === 'member' || stage === 'leaving';
+  });
+  if (puzzling.length === 0) return;
+  for (const { id } of puzzling) memory.asked.set(id, now);
+  const answers = await attempt(() =>
+    selves(
+      app,
+      puzzling.map(({ id }) => id),
+    ),
+  );
+  if (answers.ok) for (const [id, self] of answers.value) memory.selves.set(id, self);
+}
+
+/**
+ * Whose a silent node without a label is: its instance was told to join, and has gone before a cycle could label it. What it
  * answered then is still to be had. Asked once in a run for each such node; one that nobody told to join stays a stranger.
  */
-async function recalled(app: App, swarm: SwarmSight, { joins, strangers }: Memory): Promise<void> {
+async function recalled(app: App, swarm: SwarmSight, { told, strangers }: Memory): Promise<void> {
   if (swarm.kind !== 'seen') return;
-  const known = new Set([...joins.values()].map(({ node }) => node));
   const unknown = swarm.swarm.nodes.filter(
-    ({ id, instance }) => instance === undefined && !known.has(id) && !strangers.has(id),
+    ({ id, instance, state }) => instance === undefined && state !== 'ready' && !told.has(id) && !strangers.has(id),
   );
   if (unknown.length === 0) return;
-  const told = await attempt(() => app.commands.joined());
-  if (!told.ok) return;
+  const joined = await attempt(() => app.commands.joined());
+  if (!joined.ok) return;
   for (const { id } of unknown) {
-    const instance = told.value.get(id);
+    const instance = joined.value.get(id);
     if (instance === undefined) strangers.add(id);
-    // Long ago, so that it is told again where it should be Ready and is not.
-    else if (!joins.has(instance)) joins.set(instance, { at: 0, node: id, failure: undefined });
+    else told.set(id, instance);
   }
+}
+
+/** Two looks in a row have to agree that an instance gets nothing from the balancer any more: one may be stale. */
+function outOf(
+  balancer: Seen<Balancer>,
+  instances: readonly Instance[],
+  before: ReadonlyMap<InstanceId, Millis>,
+  now: Millis,
+) {
+  if (!balancer.ok) return new Map<InstanceId, Millis>();
+  const targets = balancer.value.groups.filter(({ ours }) => ours).flatMap((group) => group.targets);
+  const held = new Set(targets.map(({ instance }) => instance));
+  const out = instances.filter(({ id }) => !held.has(id));
+  return new Map(out.map(({ id }) => [id, before.get(id) ?? now]));
 }
 
 /**
@@ -135,12 +195,12 @@ async function buried(
   app: App,
   swarm: SwarmSight,
   instances: readonly Instance[],
-  joins: Memory['joins'],
+  { joins, told }: Memory,
 ): Promise<Instance[]> {
   if (swarm.kind !== 'seen') return [];
   const known = new Set(instances.map(({ id }) => id));
   const labelled = swarm.swarm.nodes.flatMap(({ instance }) => instance ?? []);
-  const strange = [...new Set([...labelled, ...joins.keys()])].filter((id) => !known.has(id));
+  const strange = [...new Set([...labelled, ...joins.keys(), ...told.values()])].filter((id) => !known.has(id));
   if (strange.length === 0) return [];
   const found: TaggedInstance[] = await app.ec2.byId(strange);
   return found.map((one) => ({ ...one, group: undefined })).filter(isGone);

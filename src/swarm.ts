@@ -8,7 +8,9 @@ import type {
   InstanceId,
   LedgerEntry,
   Millis,
+  NodeId,
   Seen,
+  SelfView,
   Swarm,
   SwarmRecord,
   SwarmSight,
@@ -21,6 +23,8 @@ import { holdsView, Self, viewed } from './view.ts';
 const MOST_PAGES = 20;
 /** Milliseconds that an instance has to answer: spent only where nobody does. Within API Gateway's 30 s. */
 const PATIENCE = 20_000;
+/** How long the other managers are waited for once one has answered: what they list is compared before a vote changes. */
+const COMPARED = 1_500;
 
 export interface Known {
   readonly instances: readonly Instance[];
@@ -60,21 +64,31 @@ export async function sight(
   const outside = answers.filter(([, one]) => isOutside(one)).map(([id]) => id);
   const troubled = answers.filter(([, one]) => !isOutside(one));
   // Before a swarm was formed, whoever does not answer is waited for by the planner, and blamed in the end.
-  const unknown = known.record?.state === 'formed' ? troubled : troubled.filter(([, one]) => isInside(one));
+  // Afterwards a worker of it says nothing on whether its managers can come back: EC2 does.
+  const formed = known.record?.state === 'formed';
+  const unknown = formed ? troubled.filter(([, one]) => !isWorker(one)) : troubled.filter(([, one]) => isInside(one));
   if (unknown.length > 0) {
     const survivors = answers.filter(([, one]) => isLeaderless(one)).map(([id]) => id);
     return { kind: 'unknown', survivors, why: troubled.map(([id, one]) => `${id}: ${trouble(one)}`).join('; ') };
   }
-  return { kind: 'none', asked: outside };
+  const orphans = formed ? troubled.map(([id]) => id) : [];
+  return { kind: 'none', asked: outside, orphans };
 }
 
 async function asked(app: App, ids: readonly InstanceId[]) {
-  const { seen, whole } = await app.commands.observe(ids, 1, PATIENCE, holdsView);
+  let since: Millis | undefined;
+  const enough = (outcomes: ReadonlyMap<InstanceId, Outcome>) => {
+    if (![...outcomes.values()].some(isView)) return false;
+    since ??= app.clock.now();
+    return app.clock.now() - since >= COMPARED;
+  };
+  const { seen, whole } = await app.commands.observe(ids, 1, PATIENCE, enough);
+  const memberships = new Map([...seen].flatMap(([id, one]) => listed(id, one)));
   for (const id of ids) {
     const one = seen.get(id);
-    if (one?.kind !== 'answered' || !holdsView(one.answer)) continue;
+    if (one === undefined || !isView(one)) continue;
     try {
-      return { swarm: viewed(id, await pages(app, id, whole)), seen };
+      return { swarm: viewed(id, await pages(app, id, whole), memberships), seen };
     } catch (error) {
       // Another manager may give a whole view; a view that is not one is no view.
       app.log.warn('a view of the swarm could not be read', { instance: id, why: message(error) });
@@ -89,7 +103,7 @@ async function pages(app: App, id: InstanceId, whole: (id: InstanceId) => Promis
   if (count > MOST_PAGES) throw new Malformed(`the view has ${count} pages`);
   const all = [first];
   for (let page = 2; page <= count; page++) {
-    const next = await app.commands.observe([id], page, PATIENCE, () => true);
+    const next = await app.commands.observe([id], page, PATIENCE);
     all.push(await next.whole(id));
   }
   return all;
@@ -102,12 +116,37 @@ function ours(swarm: Swarm, { record }: Known): SwarmSight {
   return { kind: 'unknown', why };
 }
 
+const isView = (one: Outcome): boolean => one.kind === 'answered' && holdsView(one.answer);
+
+/** The managers that a manager lists; nothing of those that can not list the nodes: they may be cut off. */
+function listed(id: InstanceId, one: Outcome): [InstanceId, NodeId[]][] {
+  const managers = isView(one) ? selfOf(one)?.managers : undefined;
+  return managers ? [[id, managers.map(({ NodeID }) => NodeID)]] : [];
+}
+
+/** What each of these instances says of itself; nothing of those that do not answer within a few seconds. */
+export async function selves(app: App, ids: readonly InstanceId[]): Promise<Map<InstanceId, SelfView>> {
+  const { seen } = await app.commands.observe(ids.slice(0, JOIN_BATCH), 1, 8_000);
+  return new Map(
+    [...seen].flatMap(([id, one]): [InstanceId, SelfView][] => {
+      const self = selfOf(one);
+      if (self === undefined) return [];
+      return [[id, { at: app.clock.now(), state: self.state, node: self.node === '' ? undefined : self.node }]];
+    }),
+  );
+}
+
 /** What an instance says of itself; undefined where it did not answer, or answered something else. */
 const selfOf = (one: Outcome): Self | undefined =>
   one.kind === 'answered' ? Self.safeParse(one.answer).data : undefined;
 
 const isOutside = (one: Outcome): boolean => selfOf(one)?.state === 'inactive';
 const isInside = (one: Outcome): boolean => selfOf(one) !== undefined && !isOutside(one);
+
+const isWorker = (one: Outcome): boolean => {
+  const self = selfOf(one);
+  return self?.state === 'active' && !self.control;
+};
 
 /** A manager that could list no nodes: its swarm has no leader. */
 const isLeaderless = (one: Outcome): boolean => {

@@ -15,6 +15,11 @@ export const Self = z.looseObject({
   /** Why a manager could not list the nodes. */
   unreadable: z.string().optional(),
   pages: z.int().positive().optional(),
+  /** Every manager that it knows of, itself included where it is one. */
+  managers: z
+    .array(z.looseObject({ NodeID: z.string() }))
+    .nullable()
+    .optional(),
 });
 export type Self = z.infer<typeof Self>;
 
@@ -62,7 +67,7 @@ const RunsLine = z.tuple([z.literal('runs'), z.string(), z.array(z.string())]);
 const Line = z.union([NodeLine, TasksLine, ServiceLine, RunsLine]);
 
 /** Puts the pages of one view together. Throws Malformed where they are not of one view, or not a view. */
-export function viewed(from: InstanceId, answers: readonly Answer[]): Swarm {
+export function viewed(from: InstanceId, answers: readonly Answer[], memberships: Swarm['memberships']): Swarm {
   const pages = answers.map((answer) => Page.parse(answer));
   const [first] = pages;
   if (first === undefined) throw new Malformed('no page of the view');
@@ -81,6 +86,7 @@ export function viewed(from: InstanceId, answers: readonly Answer[]): Swarm {
     from,
     nodes: lines.flatMap((line) => (line[0] === 'node' ? [node(line, tasks.get(line[1]))] : [])),
     services: lines.flatMap((line) => (line[0] === 'service' ? [service(line, runs.get(line[1]))] : [])),
+    memberships,
   };
 }
 

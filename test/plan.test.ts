@@ -39,7 +39,7 @@ describe('forming', () => {
   it('waits for one that has run for days and was tagged today: it may hold a swarm', () => {
     const old = manager(3, { since: undefined, launched: 0, stage: undefined });
     const seen = observed([manager(1), manager(2), old], undefined, {
-      swarm: { kind: 'none', asked: [instanceId(1), instanceId(2)] },
+      swarm: { kind: 'none', asked: [instanceId(1), instanceId(2)], orphans: [] },
     });
     expect(doing(seen, 'initialise')).toEqual([]);
   });
@@ -52,7 +52,7 @@ describe('forming', () => {
   it('waits for an eligible instance that has not answered: it may hold a swarm', () => {
     const newborn = manager(3, { since: undefined, launched: NOW - 60_000, stage: undefined });
     const seen = observed([manager(1), manager(2), newborn], undefined, {
-      swarm: { kind: 'none', asked: [instanceId(1), instanceId(2)] },
+      swarm: { kind: 'none', asked: [instanceId(1), instanceId(2)], orphans: [] },
     });
     expect(doing(seen, 'initialise')).toEqual([]);
     expect(planned(seen).waits.join()).toContain(`${instanceId(3)} may hold a swarm`);
@@ -73,7 +73,7 @@ describe('forming', () => {
     const holder = manager(9, { state, launched: 0 });
     const seen = observed([...threeManagers, holder], undefined, {
       record,
-      swarm: { kind: 'none', asked: threeManagers.map(({ id }) => id) },
+      swarm: { kind: 'none', asked: threeManagers.map(({ id }) => id), orphans: [] },
     });
     expect(doing(seen, 'initialise')).toHaveLength(times);
   });
@@ -186,7 +186,7 @@ describe('a swarm without a leader', () => {
 
   it('is formed anew, in another generation, where every voter is terminated and nobody else may hold it', () => {
     const gone = {
-      swarm: { kind: 'none', asked: [instanceId(4)] },
+      swarm: { kind: 'none', asked: [instanceId(4)], orphans: [] },
       ledger: [entry(1, NOW), entry(2, NOW), entry(3, NOW)],
     } as const;
     const with4 = (given: Partial<Observed>) => {
@@ -416,7 +416,7 @@ describe('leaving', () => {
     ['then, as nobody remembers that it left, it is told once more', seen(undefined), ['leave']],
     ['then its hook is completed', seen(undefined, empty, { left: new Map([[leaver.id, NOW]]) }), ['complete hook']],
     [
-      'or at once where it can hear nothing',
+      'or where it has heard nothing for a few seconds',
       seen(undefined, empty, { agents: { ok: true, value: new Map() } }),
       ['complete hook'],
     ],

@@ -50,7 +50,7 @@ interface Machine extends Host {
   readonly namespace: string;
   readonly directory: string;
   readonly socket: string;
-  readonly process: ChildProcess;
+  process: ChildProcess;
 }
 
 /** Why engines can not run here; undefined where they can. */
@@ -105,16 +105,33 @@ export class DockerEngines implements Engines {
     await must('ip', ['netns', 'add', namespace]);
     await must('sh', ['-ec', wiring(n, namespace, host.address)]);
     const socket = join(directory, 'docker.sock');
-    const log = openSync(join(directory, 'log'), 'a');
-    const child = spawn('nsenter', [`--net=/run/netns/${namespace}`, ...isolated(host.hostname, directory, socket)], {
-      stdio: ['ignore', log, log],
-      detached: true,
-    });
-    closeSync(log);
-    const machine = { ...host, namespace, directory, socket, process: child };
+    const machine = { ...host, namespace, directory, socket, process: engine(namespace, host.hostname, directory) };
     this.#machines.set(host.id, machine);
     await this.#answering(machine);
     await must('docker', ['-H', `unix://${socket}`, 'import', '--change', `CMD ${web}`, archive, IMAGE]);
+  }
+
+  /** Ends the engine and all that it runs at once, as a crash of the instance does. Its disk stays. */
+  async crash(id: string): Promise<void> {
+    const { process: child } = this.#machine(id);
+    const pid = innermost(child.pid ?? 0);
+    if (pid === undefined) return;
+    const gone = new Promise((resolve) => child.once('exit', resolve));
+    // The first process of its own: the kernel ends the others with it.
+    process.kill(pid, 'SIGKILL');
+    await gone;
+  }
+
+  /** Where an engine keeps its data: says how far it got where nobody can ask it. */
+  disk(id: string): string {
+    return join(this.#machine(id).directory, 'data');
+  }
+
+  /** Starts an engine again that has crashed, on the disk that it had. */
+  async start(id: string): Promise<void> {
+    const machine = this.#machine(id);
+    machine.process = engine(machine.namespace, machine.hostname, machine.directory);
+    await this.#answering(machine);
   }
 
   async destroy(id: string): Promise<void> {
@@ -332,14 +349,26 @@ const wiring = (n: number, namespace: string, address: string): string => `
   ip -n ${namespace} route add default via ${GATEWAY}`;
 
 /** Not 'ip netns exec', which mounts a fresh /sys and hides the cgroups from the engine. */
-function isolated(hostname: string, directory: string, socket: string): string[] {
-  const engine = [
-    `dockerd --data-root ${directory}/data --exec-root ${directory}/exec --pidfile ${directory}/docker.pid`,
-    `-H unix://${socket} --storage-driver overlay2`,
+function isolated(hostname: string, directory: string): string[] {
+  const dockerd = [
+    // An instance that starts again finds its /run empty: numbers of processes that are no more would stop the engine.
+    `rm -rf ${directory}/exec ${directory}/docker.pid; exec dockerd --data-root ${directory}/data --exec-root ${directory}/exec`,
+    `--pidfile ${directory}/docker.pid -H unix://${directory}/docker.sock --storage-driver overlay2`,
   ].join(' ');
   const setup = `hostname ${hostname}; mount -t tmpfs tmpfs /run; mkdir -p /run/docker; mount --bind ${ROOT}/resolv.conf /etc/resolv.conf`;
   const own = ['--mount', '--uts', '--pid', '--fork', '--kill-child', '--mount-proc', '--propagation', 'slave'];
-  return ['unshare', ...own, '--', 'sh', '-ec', `${setup}; exec ${engine}`];
+  return ['unshare', ...own, '--', 'sh', '-ec', `${setup}; ${dockerd}`];
+}
+
+/** An engine in its instance's network namespace. */
+function engine(namespace: string, hostname: string, directory: string): ChildProcess {
+  const log = openSync(join(directory, 'log'), 'a');
+  const child = spawn('nsenter', [`--net=/run/netns/${namespace}`, ...isolated(hostname, directory)], {
+    stdio: ['ignore', log, log],
+    detached: true,
+  });
+  closeSync(log);
+  return child;
 }
 
 /** The engine itself, behind nsenter and unshare, which replaces the one and waits for the other. */

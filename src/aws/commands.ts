@@ -129,14 +129,17 @@ export function commands(client: SSMClient, config: Config, clock: Clock) {
     },
 
     /**
-     * Asks all of `ids` what they know of the swarm and returns what came, as soon as one of the answers is `enough`.
+     * Asks all of `ids` what they know of the swarm and returns what came, as soon as it is `enough`.
      * Each answer is short; `whole` fetches the view that a manager packs.
      */
-    async observe(ids: readonly InstanceId[], page: number, patience: number, enough: (answer: Answer) => boolean) {
+    async observe(
+      ids: readonly InstanceId[],
+      page: number,
+      patience: number,
+      enough: (outcomes: ReadonlyMap<InstanceId, Outcome>) => boolean = () => false,
+    ) {
       const sent = await send('observe', ids, { PAGE: String(page) });
-      const seen = await outcomes(sent, ids, patience, (so_far) =>
-        [...so_far.values()].some((one) => one.kind === 'answered' && enough(one.answer)),
-      );
+      const seen = await outcomes(sent, ids, patience, enough);
       /** The whole output (24,000 characters) of one instance's part. */
       const whole = async (id: InstanceId): Promise<Answer> => {
         const CommandId = given(sent.get(id), 'command');

@@ -38,6 +38,7 @@ export type Action = Because &
         readonly record: SwarmRecord;
       }
     | { readonly do: 'store token'; readonly via: InstanceId; readonly address: string }
+    | { readonly do: 'rotate token'; readonly via: InstanceId; readonly record: SwarmRecord }
     | { readonly do: 'record swarm'; readonly record: SwarmRecord }
     | { readonly do: 'record managers'; readonly ledger: readonly LedgerEntry[] }
     | { readonly do: 'join'; readonly instances: readonly InstanceId[]; readonly managers: readonly string[] }
@@ -104,6 +105,8 @@ export type Action = Because &
         readonly hook: string;
         readonly result: 'CONTINUE' | 'ABANDON';
       }
+    /** Has Auto Scaling launch another one, and end this one once its hook lets it go. */
+    | { readonly do: 'replace'; readonly instance: InstanceId; readonly group: string }
     | { readonly do: 'heartbeat'; readonly instance: InstanceId; readonly group: string; readonly hook: string }
     | {
         readonly do: 'put hook';

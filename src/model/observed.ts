@@ -93,13 +93,15 @@ export interface Swarm {
   readonly from: InstanceId;
   readonly nodes: readonly SwarmNode[];
   readonly services: readonly Service[];
+  /** The managers as each manager that answered in time lists them, itself included. */
+  readonly memberships: ReadonlyMap<InstanceId, readonly NodeId[]>;
 }
 
 /** What the eligible instances said when they were asked for a swarm. */
 export type SwarmSight =
   | { readonly kind: 'seen'; readonly swarm: Swarm }
-  /** Every instance in `asked` answered, and is in no swarm. */
-  | { readonly kind: 'none'; readonly asked: readonly InstanceId[] }
+  /** Every instance in `asked` answered, and is in no swarm; those in `orphans` are workers of one whose managers do not answer. */
+  | { readonly kind: 'none'; readonly asked: readonly InstanceId[]; readonly orphans: readonly InstanceId[] }
   /** `survivors`: managers that answer, of a swarm that has no leader. */
   | { readonly kind: 'unknown'; readonly why: string; readonly survivors?: readonly InstanceId[] };
 
@@ -112,6 +114,8 @@ export interface SwarmRecord {
   /** The swarm's own id, once formed. */
   readonly swarm: string | undefined;
   readonly at: Millis;
+  /** When the workers' token was last made anew; 0 where it has to be. Undefined while it is the first one. */
+  readonly rotated?: Millis | undefined;
 }
 
 /** One voter in the ledger /swarm-mesh/NAME/managers. EC2 forgets terminated instances within the hour; this keeps them while they vote. */
@@ -198,6 +202,13 @@ export interface Refused {
   readonly todo: string;
 }
 
+/** What an instance says of itself when it is asked directly: which node it is, of whatever swarm. */
+export interface SelfView {
+  readonly at: Millis;
+  readonly state: 'inactive' | 'pending' | 'active' | 'error' | 'locked';
+  readonly node: NodeId | undefined;
+}
+
 export interface Observed {
   readonly instances: readonly Instance[];
   /**
@@ -212,6 +223,12 @@ export interface Observed {
   /** Read once in a run of the cycle: nobody changes hooks every few seconds. */
   readonly groups: Seen<readonly Group[]>;
   readonly joins: ReadonlyMap<InstanceId, JoinAnswer>;
+  /** Asked of running instances only where the swarm's view does not say who they are. */
+  readonly selves: ReadonlyMap<InstanceId, SelfView>;
+  /** Nodes without a label that do not answer, and the instance that was once told to join and became them. */
+  readonly told: ReadonlyMap<NodeId, InstanceId>;
+  /** When the balancer was first seen to send an instance nothing, and in every look since, within this run of the cycle. */
+  readonly out: ReadonlyMap<InstanceId, Millis>;
   /** When an instance said that it has left, within this run of the cycle. */
   readonly left: ReadonlyMap<InstanceId, Millis>;
   /** When an instance's hook last got a heartbeat, within this run of the cycle. */

@@ -32,6 +32,11 @@ export function forming(observed: Observed, now: Millis): Plan {
     const note = `swarm ${record?.swarm} was formed, and no eligible instance is in it now; a new one is not formed: `;
     return { ...nothing, notes: [`${note}${fence.join('; ')}`] };
   }
+  const [orphan] = swarm.orphans;
+  if (orphan !== undefined) {
+    const because = 'every voter of its swarm is terminated: it has to be free for a new one';
+    return { ...nothing, actions: [{ do: 'leave', instance: orphan, because }] };
+  }
   return eligible.length === 0 ? nothing : choosing(eligible, swarm.asked, observed, now);
 }
 

@@ -4,7 +4,7 @@ import { chunks } from '../model/collections.ts';
 import { hooks, JOIN_BATCH, JOIN_DEADLINE, SWARM_PORT } from '../model/names.ts';
 import type { Balancer, Instance, Millis, Observed, Settings, Swarm } from '../model/observed.ts';
 import { completing, hookOf } from './holding.ts';
-import { type Port, served } from './serving.ts';
+import { atWork, type Port, served } from './serving.ts';
 import { isMember, type Standing, swarmOf } from './standing.ts';
 
 /** A join that goes on in the background, or was refused, is tried again after this. */
@@ -38,7 +38,7 @@ export function joining(all: readonly Standing[], observed: Observed, settings: 
     of(at('late').map((one) => failing(one, observed))),
     waiting(at('restarting')),
     arriving([...at('willing'), ...at('fresh')], observed, now),
-    welcoming(at('member'), portsOf(all, observed, settings), observed, now),
+    welcoming(at('member'), portsOf(atWork(all, now), observed, settings), observed, now),
   );
 }
 
@@ -51,6 +51,8 @@ function phaseOf(one: Standing, observed: Observed, now: Millis): Phase {
   const { stage, since } = one.instance;
   if (stage === 'failed') return 'failed';
   if (isMember(one)) return 'member';
+  // Somebody took its label, or a cycle ended before it got one.
+  if (one.node?.state === 'ready') return 'willing';
   if (stage === 'arriving' && since !== undefined) {
     return now - since > JOIN_DEADLINE && isToBlame(one, observed, now) ? 'late' : 'willing';
   }

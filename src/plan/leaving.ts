@@ -3,7 +3,13 @@ import { type Action, nothing, type Plan, together } from '../model/action.ts';
 import { LEAVE_DEADLINE } from '../model/names.ts';
 import type { Instance, Millis, Observed, Swarm, SwarmNode } from '../model/observed.ts';
 import { completing } from './holding.ts';
+import { awaitsReplacement } from './replacing.ts';
 import { isGone, isVoter, type Standing, stays, swarmOf } from './standing.ts';
+
+/** How long an instance that is no known node has to be without an agent before it is let go untold. */
+const DEAF = 5_000;
+/** A look that confirms another one is later than this. */
+const CONFIRMED = 400;
 
 /** A node that has left stays Ready on the managers for 7 to 13 s: no reason to tell it again. */
 const LEAVE_AGAIN = 30_000;
@@ -21,12 +27,12 @@ export function leaving(all: readonly Standing[], observed: Observed, now: Milli
   );
 }
 
-/** Whether the balancer sends it nothing any more, old connections included. Unknown counts as no. */
-export const isOut = (instance: Instance, { balancer }: Observed): boolean =>
-  balancer.ok &&
-  balancer.value.groups.every(
-    ({ ours, targets }) => !ours || targets.every((target) => target.instance !== instance.id),
-  );
+/**
+ * Whether the balancer sends it nothing any more, old connections included: seen now, and in an earlier look too. Unknown
+ * counts as no.
+ */
+export const isOut = (instance: Instance, { balancer, out }: Observed, now: Millis): boolean =>
+  balancer.ok && now - (out.get(instance.id) ?? now) >= CONFIRMED;
 
 export const isEmpty = (node: SwarmNode): boolean =>
   node.state === 'down' || (node.availability === 'drain' && node.tasks === 0);
@@ -45,8 +51,9 @@ const stopping = (instance: Instance, node: SwarmNode) =>
 /** One step at a time, each seen done before the next: an action, or what is waited for. */
 function departing(one: Standing, all: readonly Standing[], observed: Observed, now: Millis): Plan {
   const { instance, node, departure } = one;
+  if (awaitsReplacement(one, all, now)) return wait(instance, 'another one has to come in its place first');
   if (observed.swarm.kind === 'unknown') return wait(instance, `the swarm can not be read (${observed.swarm.why})`);
-  const out = isOut(instance, observed);
+  const out = isOut(instance, observed, now);
   if (!out && !departure?.urgent) return wait(instance, 'its connections through the balancer end');
   const swarm = swarmOf(observed);
   if (swarm === undefined || node === undefined) {
@@ -70,9 +77,12 @@ function departing(one: Standing, all: readonly Standing[], observed: Observed, 
 function unseen(instance: Instance, observed: Observed, now: Millis): Plan {
   const { agents, left, swarm } = observed;
   const hears = agents.ok && agents.value.has(instance.id);
-  const done = swarm.kind === 'none' || left.has(instance.id) || !hears || overdue(instance, observed, now);
+  const never = swarm.kind === 'none' && observed.record?.state !== 'formed';
+  // One answer that does not name it may be incomplete: not heard of for a moment is not gone.
+  const deaf = !hears && instance.stage === 'leaving' && now - (instance.since ?? now) > DEAF;
+  const done = never || left.has(instance.id) || deaf || overdue(instance, observed, now);
   if (agents.ok && done) return completing(instance, 'CONTINUE', 'it is in no swarm', observed, now);
-  if (!hears) return wait(instance, 'whether its SSM agent is online is unknown');
+  if (!hears) return wait(instance, 'whether its SSM agent is online is not sure yet');
   return act({ do: 'leave', instance: instance.id, because: 'no node is known to be its own' });
 }
 
@@ -86,7 +96,7 @@ function resigning(one: Standing, swarm: Swarm, all: readonly Standing[], observ
   if (node.state === 'down') {
     return act({ do: 'remove', via: swarm.from, node: node.id, force: false, because: 'it has left' });
   }
-  const out = isOut(instance, observed);
+  const out = isOut(instance, observed, now);
   return out ? parting(instance, observed, now) : wait(instance, 'its connections through the balancer end');
 }
 

@@ -16,7 +16,7 @@ import type {
 import type { PortFault } from './exposures.ts';
 import { type Door, ingress } from './ingress.ts';
 import { Room } from './room.ts';
-import { type Port, served } from './serving.ts';
+import { atWork, type Port, served } from './serving.ts';
 import { isGone, type Standing, stays, swarmOf } from './standing.ts';
 
 export { type Exposure, exposures } from './exposures.ts';
@@ -42,12 +42,13 @@ const told = ({ service, port, what, todo }: PortFault): string =>
   `${service ?? 'nobody'}: ${port === undefined ? '' : `port ${port}: `}${what}; ${todo}`;
 
 export function publication(
-  all: readonly Standing[],
+  standing: readonly Standing[],
   balancer: Balancer,
   observed: Observed,
   settings: Settings,
   now: Millis,
 ): Publication {
+  const all = atWork(standing, now);
   const departures = deregistering(all, balancer);
   const swarm = swarmOf(observed);
   // Without a view of the services nobody knows what is wanted: what is there stays.

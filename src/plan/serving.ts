@@ -1,8 +1,9 @@
 /** Which ports the balancer is to have, and which members are to serve each. */
 import { targetGroupName } from '../model/names.ts';
-import type { Balancer, InstanceId, Service, Settings, TargetGroup } from '../model/observed.ts';
+import type { Balancer, InstanceId, Millis, Service, Settings, TargetGroup } from '../model/observed.ts';
 import { type PortFault, type Wish, wishes } from './exposures.ts';
-import { type Standing, stays } from './standing.ts';
+import { awaitsReplacement } from './replacing.ts';
+import { isMember, type Standing, stays } from './standing.ts';
 import { share, subset } from './subset.ts';
 
 /** What AWS allows a load balancer. */
@@ -19,6 +20,10 @@ export interface Served {
   readonly ports: readonly Port[];
   readonly faults: readonly PortFault[];
 }
+
+/** Who waits for a replacement serves until it is there: for the balancer, as one that stays. */
+export const atWork = (all: readonly Standing[], now: Millis): Standing[] =>
+  all.map((one) => (isMember(one) && awaitsReplacement(one, all, now) ? { ...one, departure: undefined } : one));
 
 export function served(
   all: readonly Standing[],

@@ -51,7 +51,7 @@ export function engineContract(name: string, bench: (tokens: TokenStore) => Benc
     }
 
     async function view(from: string = first): Promise<Swarm> {
-      return viewed(from, [(await run(from, 'observe', { PAGE: '1' })) as { ok: boolean }]);
+      return viewed(from, [(await run(from, 'observe', { PAGE: '1' })) as { ok: boolean }], new Map());
     }
 
     async function eventually(what: string, holds: () => Promise<boolean>): Promise<void> {
@@ -227,7 +227,32 @@ export function engineContract(name: string, bench: (tokens: TokenStore) => Benc
       expect(await node(second)).toBeUndefined();
     });
 
-    it('joins again as another node', async () => {
+    it('rotates the worker token: the old one lets nobody in, and nodes in place stay', async () => {
+      const before = tokens.values.get(TOKEN) ?? '';
+      const answer = await run(first, 'rotate', { ...stored, KEY });
+      const after = tokens.values.get(TOKEN) ?? '';
+      expect(answer).toEqual({ ok: true });
+      expect(after).toMatch(/^SWMTKN-1-/);
+      expect(after).not.toBe(before);
+      expect((await node(third))?.state).toBe('ready');
+
+      tokens.values.set(TOKEN, before);
+      const refused = await run(second, 'join', { ...stored, MANAGERS: `${address(first)}:2377` });
+      expect(refused).toMatchObject({ ok: false, error: 'token-refused' });
+      expect(await run(second, 'observe', { PAGE: '1' })).toMatchObject({ state: 'inactive' });
+      tokens.values.set(TOKEN, after);
+      expect((await view()).nodes.map(({ id, state }) => [id, state]).toSorted()).toEqual(
+        [nodes[first], nodes[third]].map((id) => [id, 'ready']).toSorted(),
+      );
+    });
+
+    it('rotates on a manager only, and what is stored stays good', async () => {
+      const before = tokens.values.get(TOKEN);
+      expect(await run(third, 'rotate', { ...stored, KEY })).toMatchObject({ ok: false });
+      expect(tokens.values.get(TOKEN)).toBe(before);
+    });
+
+    it('joins again as another node, with the token that the rotation stored', async () => {
       const answer = await run(second, 'join', { ...stored, MANAGERS: `${address(first)}:2377` });
       expect(answer).toMatchObject({ ok: true, state: 'active' });
       expect(answer.node).not.toBe(nodes[second]);
@@ -248,7 +273,8 @@ export function engineContract(name: string, bench: (tokens: TokenStore) => Benc
       await eventually('reachable', async () => (await node(second))?.manager?.reachability === 'reachable');
       await when(engines.destroy(second));
       await eventually('leaderless', async () => 'unreadable' in (await run(first, 'observe', { PAGE: '1' })));
-      expect(await run(first, 'recover', { ADDRESS: address(first) })).toMatchObject({ ok: true, node: nodes[first] });
+      const answer = await run(first, 'recover', { ADDRESS: address(first) });
+      expect(answer).toMatchObject({ ok: true, ingress: true, node: nodes[first] });
       const after = await view();
       expect(after.id).toBe(before.id);
       expect(after.services.map(({ name }) => name)).toEqual(before.services.map(({ name }) => name));
