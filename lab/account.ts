@@ -122,10 +122,18 @@ export class Account {
     });
     const engine = () => this.engines;
     this.ssm = new Ssm(clock, random, stack, this.ec2, engine, faults, (command) => this.#commandEnded(command));
-    this.elbv2 = new Elbv2(clock, random, this.ec2, engine, {
-      listenersChanged: () => this.onListeners(),
-      draining: (instance, port) => this.onDraining(instance, port),
-    });
+    this.elbv2 = new Elbv2(
+      clock,
+      random,
+      this.ec2,
+      engine,
+      {
+        listenersChanged: () => this.onListeners(),
+        draining: (instance, port) => this.onDraining(instance, port),
+      },
+      stack.crossZone,
+    );
+    this.ec2.others.push(...stack.nodeRules);
     this.sqs = new Sqs(clock, random, stack, (fn, event) => this.#invoke(fn, event) as Promise<SQSBatchResponse>);
     this.engines = engines(clock, random, this.ssm);
     for (const [arn, fn] of stack.functions) {

@@ -37,6 +37,15 @@ export interface Rule {
   readonly every: number | undefined;
   readonly targets: readonly { readonly arn: string; readonly group: string | undefined }[];
 }
+export interface NodeRule {
+  readonly id: string;
+  readonly group: string;
+  readonly protocol: string;
+  readonly from: number;
+  readonly to: number;
+  readonly source: string;
+  readonly tags: ReadonlyMap<string, string>;
+}
 export interface Document {
   readonly name: string;
   readonly parameters: Readonly<
@@ -94,6 +103,10 @@ export class Stack {
   readonly subnets: readonly string[];
   readonly swarmGroup: string;
   readonly balancer: string;
+  /** Whether the balancer sends from any zone to any. */
+  readonly crossZone: boolean;
+  /** Rules of the nodes' security group that the template itself makes. */
+  readonly nodeRules: readonly NodeRule[];
   readonly cluster: string;
 
   constructor(template: unknown) {
@@ -192,6 +205,17 @@ export class Stack {
       all('AWS::ElasticLoadBalancingV2::LoadBalancer')[0] ?? [],
       all('AWS::EC2::SecurityGroup')[0] ?? [],
     ] as const;
+    const attributes = (balancer?.LoadBalancerAttributes ?? []) as unknown as { Key: string; Value: string }[];
+    this.crossZone = attributes.some((one) => one.Key === 'load_balancing.cross_zone.enabled' && one.Value === 'true');
+    this.nodeRules = all('AWS::EC2::SecurityGroupIngress').map(([id, p]) => ({
+      id,
+      group: String(p.GroupId),
+      protocol: String(p.IpProtocol),
+      from: Number(p.FromPort ?? -1),
+      to: Number(p.ToPort ?? -1),
+      source: String(p.SourceSecurityGroupId),
+      tags: new Map(),
+    }));
     this.subnets = (balancer?.Subnets ?? []) as string[];
     this.vpc = String(group?.VpcId);
     this.cluster = [...this.functions.values()][0]?.environment.CLUSTER ?? '';

@@ -49,6 +49,20 @@ const known = {
     schema: flag,
     default: 'false',
   },
+  deregistrationDelay: {
+    shape: 'seconds in which open connections may end before a node leaves the balancer: 0 to 3600',
+    schema: z
+      .string()
+      .regex(/^\d{1,4}$/)
+      .transform(Number)
+      .refine((seconds) => seconds <= 3600),
+    default: '30',
+  },
+  crossZone: {
+    shape: '"true" (the balancer sends from any zone to any: 500 targets in all) or "false" (500 in each zone)',
+    schema: flag,
+    default: 'false',
+  },
   rebalance: {
     shape: '"true" (an instance that EC2 recommends to rebalance is replaced) or "false"',
     schema: flag,
@@ -94,6 +108,8 @@ export async function parameters(given: (name: Name) => Promise<unknown>) {
     allowedCidrs,
     addressPool,
     exposeAll,
+    delay,
+    crossZone,
     rebalance,
     jwtIssuer,
     jwtAudience,
@@ -106,6 +122,8 @@ export async function parameters(given: (name: Name) => Promise<unknown>) {
     await read('allowedCidrs'),
     await read('addressPool'),
     await read('exposeAll'),
+    await read('deregistrationDelay'),
+    await read('crossZone'),
     await read('rebalance'),
     await read('jwtIssuer'),
     await read('jwtAudience'),
@@ -125,6 +143,8 @@ export async function parameters(given: (name: Name) => Promise<unknown>) {
     scheme,
     addressPool,
     exposeAll: String(exposeAll),
+    deregistrationDelay: String(delay),
+    crossZone: String(crossZone),
     rebalance: String(rebalance),
     ...access(jwtIssuer, jwtAudience),
     ingress: allowedCidrs.flatMap((CidrIp) =>

@@ -1,8 +1,8 @@
 /** Carries out a plan's actions. One that fails spares its siblings: what it leaves undone is planned again. */
 import type { App } from './app.ts';
 import { explained } from './aws/commands.ts';
-import { Fault, message } from './errors.ts';
-import { type Action, type NodeLabels, never } from './model/action.ts';
+import { Fault, message, refusal } from './errors.ts';
+import { type Action, isOfBalancer, type NodeLabels, never, subject } from './model/action.ts';
 import { parameters, tags } from './model/names.ts';
 import type { Millis } from './model/observed.ts';
 import type { Memory } from './observe.ts';
@@ -24,7 +24,9 @@ export async function apply(app: App, actions: readonly Action[], memory: Memory
         await act(app, action, memory, until);
         return { action, error: undefined };
       } catch (error) {
-        const hint = error instanceof Fault ? error.hint : undefined;
+        const refused = isOfBalancer(action) ? refusal(error) : undefined;
+        if (refused !== undefined) memory.refusals.set(subject(action), { at: app.clock.now(), ...refused });
+        const hint = refused?.todo ?? (error instanceof Fault ? error.hint : undefined);
         app.log.warn('an action failed and is planned again', { action, error: message(error), hint });
         return { action, error };
       }
@@ -93,9 +95,16 @@ async function act(app: App, action: Action, memory: Memory, until: Millis): Pro
       memory.left.set(action.instance, app.clock.now());
       return;
     case 'create target group':
-      return balancer.createGroup(action.name, action.port, action.protocol);
+      return balancer.createGroup(action.name, action.port, action.protocol, action.health, action.attributes);
+    case 'set health check':
+      return balancer.setHealthCheck(action.group, action.health);
+    case 'set attributes':
+      memory.attributes.delete(action.group);
+      return balancer.setAttributes(action.group, action.protocol, action.attributes);
     case 'create listener':
-      return balancer.createListener(action.port, action.protocol, action.group);
+      return balancer.createListener(action.port, action);
+    case 'modify listener':
+      return balancer.modifyListener(action.listener, action);
     case 'allow':
       return ec2.allow(action.from, action.to, action.protocol);
     case 'revoke':

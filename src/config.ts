@@ -8,6 +8,12 @@ const Environment = z.object({
   ACCOUNT: z.string().regex(/^\d{12}$/),
   AWS_REGION: z.string().min(1),
   MANAGERS: z.enum(['1', '3', '5', '7']).transform(Number),
+  DEREGISTRATION_DELAY: z
+    .string()
+    .regex(/^\d{1,4}$/)
+    .transform(Number)
+    .refine((seconds) => seconds <= 3600),
+  CROSS_ZONE: z.enum(['true', 'false']).transform((text) => text === 'true'),
   ADDRESS_POOL: z.string().includes('/'),
   REBALANCE: z.enum(['true', 'false']).transform((text) => text === 'true'),
   EXPOSE_ALL: z.enum(['true', 'false']).transform((text) => text === 'true'),
@@ -50,6 +56,8 @@ export function config(environment: Readonly<Record<string, string | undefined>>
     region: env.AWS_REGION,
     managers: env.MANAGERS,
     exposeAll: env.EXPOSE_ALL,
+    deregistrationDelay: env.DEREGISTRATION_DELAY,
+    crossZone: env.CROSS_ZONE,
     rebalance: env.REBALANCE,
     addressPool: env.ADDRESS_POOL,
     vpc: env.VPC,

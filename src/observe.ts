@@ -1,6 +1,7 @@
 /** One consistent Observed. EC2, Auto Scaling and the stored record have to be read; other sources may be unknown. */
 import type { App } from './app.ts';
 import type { TaggedInstance } from './aws/ec2.ts';
+import type { KnownAttributes } from './aws/elbv2.ts';
 import { message } from './errors.ts';
 import {
   type Balancer,
@@ -11,6 +12,7 @@ import {
   type Millis,
   type NodeId,
   type Observed,
+  type Refused,
   type Seen,
   type SelfView,
   type SwarmSight,
@@ -36,6 +38,9 @@ export interface Memory {
   out: ReadonlyMap<InstanceId, Millis>;
   leaderless: Millis | undefined;
   groups: Seen<readonly Group[]> | undefined;
+  /** Of target groups. */
+  readonly attributes: KnownAttributes;
+  readonly refusals: Map<string, Refused>;
 }
 export const memory = (): Memory => ({
   joins: new Map(),
@@ -50,15 +55,17 @@ export const memory = (): Memory => ({
   out: new Map(),
   leaderless: undefined,
   groups: undefined,
+  attributes: new Map(),
+  refusals: new Map(),
 });
 
 /** `patience`: how long managers have to answer, where it should not be as long as usual. */
 export async function observe(app: App, memory: Memory, patience?: Millis): Promise<Observed> {
-  const { joins, left, beats, completed } = memory;
+  const { joins, left, beats, completed, refusals } = memory;
   const [instances, { record, ledger }, balancer] = await Promise.all([
     instancesOf(app),
     app.parameters.read(),
-    attempt<Balancer>(() => balancerOf(app)),
+    attempt<Balancer>(() => balancerOf(app, memory.attributes)),
   ]);
   const known = { instances, record, ledger };
   if (memory.groups?.ok !== true) memory.groups = await attempt(() => app.autoScaling.tagged());
@@ -85,6 +92,7 @@ export async function observe(app: App, memory: Memory, patience?: Millis): Prom
     left,
     beats,
     completed,
+    refusals,
   };
 }
 
@@ -95,9 +103,9 @@ export async function instancesOf(app: App): Promise<Instance[]> {
   return tagged.map((one) => ({ ...one, group: lifecycles.get(one.id) }));
 }
 
-async function balancerOf(app: App): Promise<Balancer> {
+async function balancerOf(app: App, attributes: KnownAttributes): Promise<Balancer> {
   const [groups, listeners, rules] = await Promise.all([
-    app.balancer.groups(),
+    app.balancer.groups(attributes),
     app.balancer.listeners(),
     app.ec2.ingressRules(),
   ]);

@@ -3,7 +3,14 @@ import type { Instance, Observed, Settings, Swarm, SwarmNode } from '../src/mode
 
 export const NOW = Date.parse('2026-11-23T12:00:00Z');
 export const SWARM_GROUP = 'sg-swarm';
-export const settings: Settings = { cluster: 'test', managers: 3, exposeAll: false, swarmGroup: SWARM_GROUP };
+export const settings: Settings = {
+  cluster: 'test',
+  managers: 3,
+  exposeAll: false,
+  deregistrationDelay: 30,
+  crossZone: false,
+  swarmGroup: SWARM_GROUP,
+};
 
 /** `i-1` and so on become ids of the right shape. */
 export const instanceId = (n: number): string => `i-${String(n).padStart(17, '0')}`;
@@ -107,6 +114,7 @@ export function observed(
     left: new Map(),
     beats: new Map(),
     completed: new Map(),
+    refusals: new Map(),
     ...given,
   };
 }

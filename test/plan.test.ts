@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { Action } from '../src/model/action.ts';
 import type { Balancer, Instance, Observed, Service, TargetGroup } from '../src/model/observed.ts';
+import { merged } from '../src/plan/ingress.ts';
 import { plan } from '../src/plan/plan.ts';
-import { merged } from '../src/plan/publishing.ts';
 import { instance, instanceId, NOW, node, nodeId, observed, settings, swarm, voter } from './builders.ts';
 
 const manager = (n: number, given = {}) => instance(n, { role: 'manager', ...given });
@@ -432,7 +432,7 @@ describe('leaving', () => {
       },
     ],
     listeners: [{ arn: 'l', port: 8080, protocol: 'tcp', ours: true, group: 'tg' }],
-    rules: [{ id: 'r', from: 8080, to: 8080, protocol: 'tcp' }],
+    rules: [{ id: 'r', from: 8080, to: 8080, protocol: 'tcp', source: 'balancer', ours: true }],
   });
   const empty: Balancer = { groups: [], listeners: [], rules: [] };
   const seen = (
@@ -559,7 +559,7 @@ describe('publishing', () => {
     ...given,
   });
   const listener = { arn: 'l', port: 8080, protocol: 'tcp', ours: true, group: 'tg' };
-  const rule = { id: 'r', from: 8080, to: 8080, protocol: 'tcp' };
+  const rule = { id: 'r', from: 8080, to: 8080, protocol: 'tcp', source: 'balancer' as const, ours: true };
   const seen = (services: Service[], balancer: Partial<Balancer>) =>
     observed(threeManagers, swarm(three, { services }), {
       balancer: { ok: true, value: { groups: [], listeners: [], rules: [], ...balancer } },
@@ -581,7 +581,7 @@ describe('publishing', () => {
     ['a label for all', web(8080, { 'swarm-mesh.expose': 'true' }), 1],
     ['a label for another port', web(8080, { 'swarm-mesh.expose': '80800' }), 0],
     ['no label', web(8080, {}), 0],
-    ['a port on the hosts', web(8080, label, 'host'), 0],
+    ['a port on the hosts', web(8080, label, 'host'), 1],
   ])('exposes what is asked for: %s', (_, service, times) => {
     expect(doing(seen([service], {}), 'create target group')).toHaveLength(times);
   });
@@ -617,7 +617,7 @@ describe('publishing', () => {
     const groups = [group(), group({ arn: 'tg2', name: 'test-8081-tcp', port: 8081 })];
     const listeners = [listener, { ...listener, arn: 'l2', port: 8081, group: 'tg2' }];
     expect(acts(seen(two, { groups, listeners, rules: [rule] }))).toEqual(['allow']);
-    const both = [rule, { id: 'r2', from: 8080, to: 8081, protocol: 'tcp' }];
+    const both = [rule, { ...rule, id: 'r2', to: 8081 }];
     expect(acts(seen(two, { groups, listeners, rules: both }))).toEqual(['revoke']);
   });
 

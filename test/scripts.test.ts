@@ -124,7 +124,7 @@ describe('the scripts on a real shell', () => {
     120_000,
   );
 
-  it.each(['node ls', 'node inspect', 'node ps', 'service ls', 'service inspect'])(
+  it.each(['node ls', 'node inspect', 'node ps', 'service ls', 'service inspect', 'service ps'])(
     'observe: a list that can not be read (%s) is not an empty one',
     (failing) => {
       const docker = join(directory, 'docker');
@@ -137,7 +137,7 @@ describe('the scripts on a real shell', () => {
 case "$1 $2" in
 "${failing}") echo 'The swarm lost its leader.' >&2; exit 1 ;;
 "info --format") echo '"control":true' ;;
-"node ls" | "service ls") echo id ;;
+"node ls" | "service ls" | "service inspect") echo id ;;
 "node inspect") case "$*" in *eq*) echo id ;; *) echo '${node}' ;; esac ;;
 esac
 `,

@@ -36,6 +36,20 @@ describe('the packaged template', () => {
     expect(rules.toSorted()).toEqual(['50/all', 'tcp/2377', 'tcp/7946', 'udp/4789', 'udp/7946']);
   });
 
+  it('lets the balancer reach the nodes over tcp and udp, and change only what carries the tag of the cluster', () => {
+    const groups = ofType('AWS::EC2::SecurityGroup').map(({ Properties }) => Properties);
+    const balancer = groups.find(({ GroupName }) => String(GroupName).endsWith('-balancer'));
+    const out = balancer?.SecurityGroupEgress as { IpProtocol: string }[];
+    expect(out.map(({ IpProtocol }) => IpProtocol)).toEqual(['tcp', 'udp']);
+    const changing = /:(Create|Modify|Delete|Register|Deregister|Add)/;
+    for (const statements of stack.statements.values()) {
+      for (const { actions, conditions } of statements) {
+        if (!actions.some((one) => one.startsWith('elasticloadbalancing') && changing.test(one))) continue;
+        expect(JSON.stringify(conditions)).toMatch(/"aws:(Request|Resource)Tag\/swarm-mesh:cluster":"lab"/);
+      }
+    }
+  });
+
   it('wakes the reconciler through a FIFO queue whose times fit the function', () => {
     const wakes = stack.queues.find(({ arn }) => arn.endsWith('wakes.fifo'));
     const { timeout } = stack.functionNamed('reconcile');
@@ -146,7 +160,13 @@ describe('the parameters', () => {
     );
 
   it('have defaults where there is a sensible one', async () => {
-    expect(await read(good)).toMatchObject({ managers: '3', scheme: 'internet-facing', exposeAll: 'false' });
+    expect(await read(good)).toMatchObject({
+      managers: '3',
+      scheme: 'internet-facing',
+      exposeAll: 'false',
+      deregistrationDelay: '30',
+      crossZone: 'false',
+    });
   });
 
   it.each([
@@ -166,6 +186,9 @@ describe('the parameters', () => {
     ['jwtIssuer', 'https://login.example.com/?a=b'],
     ['jwtAudience', 'a b'],
     ['jwtAudience', 'a,,b'],
+    ['deregistrationDelay', '3601'],
+    ['deregistrationDelay', '1.5'],
+    ['crossZone', 'on'],
   ])('%s = "%s" is named, with what it should look like', async (name, value) => {
     const text = await faults({ [name]: value });
     expect(text).toContain(`--param ${name}=…  should be `);

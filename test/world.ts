@@ -2,6 +2,7 @@
 import { Account } from '../lab/account.ts';
 import { RealClock, VirtualClock } from '../lab/clock.ts';
 import { DockerEngines } from '../lab/engines/docker.ts';
+import type { Served } from '../lab/engines/engine.ts';
 import { SimulatedEngines } from '../lab/engines/simulated.ts';
 import { type Faults, noFaults } from '../lab/faults.ts';
 import { Random } from '../lab/random.ts';
@@ -69,8 +70,10 @@ export class World {
 
   request = (...given: Parameters<Account['request']>) => this.when(this.account.request(...given));
 
-  serve = (service: string, replicas: number) =>
-    this.when(this.account.engines.serve(this.inGroup('managers')[0]?.id ?? '', service, replicas));
+  serve = (service: string, replicas: number, given?: Served) =>
+    this.when(this.account.engines.serve(this.inGroup('managers')[0]?.id ?? '', service, replicas, given));
+
+  end = (service: string) => this.when(this.account.engines.end(this.inGroup('managers')[0]?.id ?? '', service));
 
   /** Everything that was called, but what only looks. */
   acted(): Record<string, number> {

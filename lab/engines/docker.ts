@@ -22,7 +22,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { ActName } from '../../node/documents.ts';
 import { attempt, engineGet, must } from './command.ts';
-import type { Engines, Host, Ran, TokenStore } from './engine.ts';
+import type { Engines, Host, Ran, Served, ServedPort, TokenStore } from './engine.ts';
 import { kernelHasIpvs, type MeshNode, MeshStandIn } from './mesh.ts';
 import { TokenEndpoint } from './token-endpoint.ts';
 
@@ -187,17 +187,38 @@ export class DockerEngines implements Engines {
     });
   }
 
-  async ask(id: string, port: number): Promise<string | undefined> {
+  async ask(id: string, port: number, path = '/'): Promise<string | undefined> {
     const machine = this.#machines.get(id);
-    return machine === undefined ? undefined : asked(machine.address, port);
+    return machine === undefined ? undefined : asked(machine.address, port, path);
   }
 
-  async serve(manager: string, service: string, replicas: number): Promise<void> {
-    const options = ['--detach', '--quiet', '--no-resolve-image', '--name', service, '--replicas', String(replicas)];
-    await must('docker', [
-      ...['-H', `unix://${this.#machine(manager).socket}`, 'service', 'create', ...options],
-      ...['--hostname', '{{.Task.Name}}', IMAGE],
-    ]);
+  async serve(manager: string, service: string, replicas: number, given: Served = {}): Promise<void> {
+    const { socket } = this.#machine(manager);
+    const command = ['-H', `unix://${socket}`, 'service'];
+    const options = ['--detach', '--quiet', '--no-resolve-image', '--replicas', String(replicas)];
+    const labels = Object.entries(given.labels ?? {}).map(([name, value]) => `${name}=${value}`);
+    const ports = (given.ports ?? []).map(published);
+    const each = (option: string, values: readonly string[]) => values.flatMap((value) => [option, value]);
+    const known = await written(socket, service);
+    if (known === undefined) {
+      const own = [...each('--label', labels), ...each('--publish', ports), '--hostname', '{{.Task.Name}}', IMAGE];
+      await must('docker', [...command, 'create', ...options, '--name', service, ...own]);
+      return;
+    }
+    // The command drops a port that is both removed and added: only what differs is named.
+    const without = (all: readonly string[], others: readonly string[]) => all.filter((one) => !others.includes(one));
+    const names = Object.keys(given.labels ?? {});
+    const changes = [
+      ...each('--label-rm', without(known.labels, names)),
+      ...each('--label-add', labels),
+      ...each('--publish-rm', without(known.ports, ports)),
+      ...each('--publish-add', without(ports, known.ports)),
+    ];
+    await must('docker', [...command, 'update', ...options, ...changes, service]);
+  }
+
+  async end(manager: string, service: string): Promise<void> {
+    await must('docker', ['-H', `unix://${this.#machine(manager).socket}`, 'service', 'rm', service]);
   }
 
   async replicas(manager: string, service: string): Promise<{ name: string; instance: string }[]> {
@@ -278,6 +299,43 @@ export class DockerEngines implements Engines {
     if (machine === undefined) throw new Error(`${id} has no engine`);
     return machine;
   }
+}
+
+/** A port as the docker command takes it. */
+const published = ({ published: number, target, protocol, mode }: ServedPort): string =>
+  `published=${number},target=${target},protocol=${protocol},mode=${mode}`;
+
+/** A service as its author wrote it: names of its labels, and its ports; undefined where there is none. */
+async function written(socket: string, service: string): Promise<{ labels: string[]; ports: string[] } | undefined> {
+  const filters = encodeURIComponent(JSON.stringify({ name: [service] }));
+  const found = await engineGet<Written[]>(socket, `/services?filters=${filters}`);
+  // The filter takes beginnings of names, too.
+  const spec = found.find(({ Spec }) => Spec.Name === service)?.Spec;
+  if (spec === undefined) return undefined;
+  const ports = (spec.EndpointSpec?.Ports ?? []).map((one) =>
+    published({
+      published: one.PublishedPort,
+      target: one.TargetPort,
+      protocol: one.Protocol,
+      mode: one.PublishMode,
+    }),
+  );
+  return { labels: Object.keys(spec.Labels ?? {}), ports };
+}
+
+interface Written {
+  readonly Spec: {
+    readonly Name: string;
+    readonly Labels?: Readonly<Record<string, string>>;
+    readonly EndpointSpec?: {
+      readonly Ports?: readonly {
+        readonly PublishedPort: number;
+        readonly TargetPort: number;
+        readonly Protocol: 'tcp' | 'udp';
+        readonly PublishMode: 'ingress' | 'host';
+      }[];
+    };
+  };
 }
 
 /** A pair of interfaces: one on the bridge, one that is eth0 of the instance. */
@@ -367,9 +425,9 @@ export async function cleared(): Promise<void> {
 }
 
 /** One HTTP request on a new connection; undefined where nobody answers. */
-export function asked(host: string, port: number): Promise<string | undefined> {
+export function asked(host: string, port: number, path = '/'): Promise<string | undefined> {
   return new Promise((resolve) => {
-    const request = get({ host, port, path: '/', timeout: 5_000, agent: false }, (response) => {
+    const request = get({ host, port, path, timeout: 5_000, agent: false }, (response) => {
       let body = '';
       response.setEncoding('utf8').on('data', (text: string) => {
         body += text;

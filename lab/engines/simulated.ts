@@ -6,7 +6,7 @@ import { gzipSync } from 'node:zlib';
 import type { ActName } from '../../node/documents.ts';
 import type { LabClock } from '../clock.ts';
 import type { Random } from '../random.ts';
-import type { Engines, Host, Ran, TokenStore } from './engine.ts';
+import type { Engines, Host, Ran, Served, TokenStore } from './engine.ts';
 
 /** Milliseconds, as measured on Docker 20.10. */
 const TIMES = {
@@ -25,6 +25,8 @@ const TIMES = {
   joinTimeout: 20_000,
 } as const;
 const PAGE = 20_000;
+/** Every node of a swarm listens there. */
+const GOSSIP = 7946;
 
 interface Port {
   readonly Protocol: string;
@@ -35,7 +37,7 @@ interface Port {
 interface Service {
   readonly id: string;
   readonly name: string;
-  readonly replicas: number;
+  replicas: number;
   readonly labels: Map<string, string>;
   ports: Port[];
 }
@@ -252,25 +254,69 @@ export class SimulatedEngines implements Engines {
     const machine = this.#machines.get(id);
     if (machine === undefined || !this.#works(machine) || !machine.open || machine.swarm === undefined) return false;
     if (machine.side !== 0) return false;
-    return [...machine.swarm.services.values()].some(({ ports }) => ports.some((one) => one.PublishedPort === port));
+    if (port === GOSSIP) return true;
+    const on = this.#published(machine.swarm, port);
+    return on !== undefined && (on.mode === 'ingress' || this.#behind(machine, port).length > 0);
   }
 
-  async ask(id: string, port: number): Promise<string | undefined> {
-    if (!(await this.probe(id, port))) return undefined;
-    const swarm = this.#machine(id).swarm;
-    const service = [...(swarm?.services.values() ?? [])].find(({ ports }) =>
-      ports.some((one) => one.PublishedPort === port),
-    );
-    const running = swarm?.tasks.filter((task) => task.service === service?.id && this.#answers(swarm, task)) ?? [];
+  async ask(id: string, port: number, path = '/'): Promise<string | undefined> {
+    if (!(await this.probe(id, port)) || !['/', '/index.html'].includes(path)) return undefined;
+    const running = this.#behind(this.#machine(id), port);
     // As IPVS does: each in turn.
     return running[this.#asked++ % running.length]?.name;
   }
 
-  async serve(manager: string, name: string, replicas: number): Promise<void> {
+  async serve(manager: string, name: string, replicas: number, given: Served = {}): Promise<void> {
     const swarm = this.#quorate(this.#machine(manager));
-    const service: Service = { id: this.#random.id(), name, replicas, labels: new Map(), ports: [] };
-    swarm.services.set(service.id, service);
+    const known = [...swarm.services.values()].find((one) => one.name === name);
+    const ports = (given.ports ?? []).map(({ published, target, protocol, mode }) => ({
+      Protocol: protocol,
+      TargetPort: target,
+      PublishedPort: published,
+      PublishMode: mode,
+    }));
+    const id = known?.id ?? this.#random.id();
+    swarm.services.set(id, { id, name, replicas, labels: new Map(Object.entries(given.labels ?? {})), ports });
     this.#schedule(swarm);
+  }
+
+  async end(manager: string, name: string): Promise<void> {
+    const swarm = this.#quorate(this.#machine(manager));
+    const service = [...swarm.services.values()].find((one) => one.name === name);
+    if (service === undefined) throw new Error(`there is no service ${name}`);
+    swarm.services.delete(service.id);
+    this.#stop(swarm.tasks.filter((task) => task.service === service.id));
+  }
+
+  /** The service of a TCP port, and whether every node answers on it. */
+  #published(swarm: Swarm, port: number): { service: Service; mode: string } | undefined {
+    for (const service of swarm.services.values()) {
+      const found = service.ports.find((one) => one.PublishedPort === port && one.Protocol === 'tcp');
+      if (found !== undefined) return { service, mode: found.PublishMode };
+    }
+    return undefined;
+  }
+
+  /** The tasks that a request to a port of a machine may reach. */
+  #behind({ swarm, node }: Machine, port: number): Task[] {
+    const on = swarm === undefined ? undefined : this.#published(swarm, port);
+    if (swarm === undefined || on === undefined) return [];
+    return swarm.tasks.filter(
+      (task) =>
+        (on.mode === 'ingress'
+          ? task.service === on.service.id
+          : task.node === node && this.#holds(swarm, task, port)) && this.#answers(swarm, task),
+    );
+  }
+
+  /** Whether a task takes a TCP port of its host. */
+  #holds(swarm: Swarm, { service }: Task, port: number): boolean {
+    const ports = swarm.services.get(service)?.ports ?? [];
+    return ports.some((one) => one.PublishMode === 'host' && one.PublishedPort === port && one.Protocol === 'tcp');
+  }
+
+  #stop(tasks: readonly Task[]): void {
+    for (const task of tasks) task.stopsAt ??= this.#clock.now() + this.#random.between(...TIMES.taskStops);
   }
 
   async replicas(manager: string, name: string): Promise<{ name: string; instance: string }[]> {
@@ -515,6 +561,10 @@ export class SimulatedEngines implements Engines {
     }
     for (const { id, name, labels, ports } of swarm.services.values()) {
       lines.push(['service', id, name, [...[...labels].flat(), null], ports]);
+      const exposes = [...labels.keys()].some((key) => key.startsWith('swarm-mesh.expose'));
+      if (!exposes || !ports.some(({ PublishMode }) => PublishMode === 'host')) continue;
+      const mine = swarm.tasks.filter((task) => task.service === id && task.stopsAt === undefined);
+      lines.push(['runs', id, [...new Set(mine.map((task) => task.node))].toSorted()]);
     }
     return lines.map((line) => `${JSON.stringify(line)}\n`).join('');
   }
@@ -736,9 +786,14 @@ export class SimulatedEngines implements Engines {
         if (!usable.some(({ id }) => id === task.node)) task.stopsAt = now + this.#random.between(...TIMES.taskStops);
       }
       const wanted = swarm.tasks.filter((one) => one.service === service.id && one.stopsAt === undefined);
-      for (let i = wanted.length; i < service.replicas && usable.length > 0; i++) {
-        const load = (id: string) => swarm.tasks.filter((one) => one.node === id && one.stopsAt === undefined).length;
-        const node = usable.toSorted((a, b) => load(a.id) - load(b.id))[0];
+      this.#stop(wanted.slice(service.replicas));
+      const onHosts = service.ports.some(({ PublishMode }) => PublishMode === 'host');
+      for (let i = wanted.length; i < service.replicas; i++) {
+        const tasksOf = (id: string) => swarm.tasks.filter((one) => one.node === id && one.stopsAt === undefined);
+        const load = (id: string) => tasksOf(id).length;
+        // A port of a host is there once.
+        const free = usable.filter(({ id }) => !onHosts || !tasksOf(id).some((one) => one.service === service.id));
+        const node = free.toSorted((a, b) => load(a.id) - load(b.id))[0];
         if (node === undefined) break;
         const runsFrom = now + this.#random.between(...TIMES.taskStarts);
         const name = `${service.name}-${this.#random.hex(12)}`;

@@ -68,7 +68,7 @@ export function ec2(client: EC2Client, config: Config) {
       await client.send(new DeleteTagsCommand({ Resources: [instance], Tags: [{ Key: key, Value: value }] }));
     },
 
-    /** Rules that let the balancer reach the nodes. */
+    /** Every rule of the nodes' security group that lets somebody in. */
     async ingressRules(): Promise<IngressRule[]> {
       const rules = await collected(
         paginateDescribeSecurityGroupRules(
@@ -78,12 +78,15 @@ export function ec2(client: EC2Client, config: Config) {
         (page) => page.SecurityGroupRules,
       );
       return rules
-        .filter((rule) => rule.IsEgress === false && rule.ReferencedGroupInfo?.GroupId === config.balancerGroup)
+        .filter((rule) => rule.IsEgress === false)
         .map((rule) => ({
           id: given(rule.SecurityGroupRuleId, 'SecurityGroupRuleId'),
-          from: given(rule.FromPort, 'FromPort'),
-          to: given(rule.ToPort, 'ToPort'),
+          // Protocols without ports, such as ESP, have none.
+          from: rule.FromPort ?? -1,
+          to: rule.ToPort ?? -1,
           protocol: given(rule.IpProtocol, 'IpProtocol'),
+          source: rule.ReferencedGroupInfo?.GroupId === config.balancerGroup ? 'balancer' : 'others',
+          ours: rule.Tags?.some(({ Key, Value }) => Key === tags.cluster && Value === config.cluster) === true,
         }));
     },
 
@@ -92,7 +95,13 @@ export function ec2(client: EC2Client, config: Config) {
       const permission = { IpProtocol: protocol, FromPort: from, ToPort: to, UserIdGroupPairs: [pair] };
       await unless(alreadyThere, () =>
         client.send(
-          new AuthorizeSecurityGroupIngressCommand({ GroupId: config.swarmGroup, IpPermissions: [permission] }),
+          new AuthorizeSecurityGroupIngressCommand({
+            GroupId: config.swarmGroup,
+            IpPermissions: [permission],
+            TagSpecifications: [
+              { ResourceType: 'security-group-rule', Tags: [{ Key: tags.cluster, Value: config.cluster }] },
+            ],
+          }),
         ),
       );
     },

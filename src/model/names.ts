@@ -1,5 +1,5 @@
 /** The names that users and AWS see. */
-import type { Protocol } from './observed.ts';
+import type { Protocol, Transport } from './observed.ts';
 
 export const tags = {
   cluster: 'swarm-mesh:cluster',
@@ -17,8 +17,10 @@ export const labels = {
   expose: 'swarm-mesh.expose',
   /** On a service, written by the API: one for each port it published. */
   exposed: (published: number, protocol: Protocol) => `swarm-mesh.expose.${published}.${protocol}`,
-  certificate: (published: number) => `swarm-mesh.tls.${published}`,
-  healthPath: (published: number) => `swarm-mesh.health.${published}`,
+  /** On a service: ARN of the ACM certificate with which the balancer ends TLS on a published port. */
+  tls: (published: number) => `swarm-mesh.tls.${published}`,
+  /** On a service: path of an HTTP health check of a published port. */
+  health: (published: number) => `swarm-mesh.health.${published}`,
 } as const;
 
 export const hooks = { launch: 'swarm-mesh-launch', terminate: 'swarm-mesh-terminate' } as const;
@@ -33,8 +35,12 @@ export const parameters = (cluster: string) => ({
 
 export const documentName = (cluster: string, act: string) => `swarm-mesh-${cluster}-${act}`;
 
-/** At most 32 characters, since a cluster's name has at most 18. */
-export const targetGroupName = (cluster: string, port: number, protocol: Protocol) => `${cluster}-${port}-${protocol}`;
+/**
+ * At most 32 characters, since a cluster's name has at most 18. A group's protocol can not be changed: each protocol has
+ * a name of its own, so that the next group can be made while the last still serves.
+ */
+export const targetGroupName = (cluster: string, port: number, transport: Transport) =>
+  `${cluster}-${port}-${transport.replace('_', '')}`;
 
 /** How long an instance may take from our first sight of it to a member. */
 export const JOIN_DEADLINE = 10 * 60_000;
@@ -47,3 +53,6 @@ export const ELECTION = 30_000;
 /** Run Command addresses at most 50 instances by id. */
 export const JOIN_BATCH = 50;
 export const SWARM_PORT = 2377;
+/** Every member answers on it over TCP, whatever runs there. */
+export const GOSSIP_PORT = 7946;
+export const OVERLAY_PORT = 4789;

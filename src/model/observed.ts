@@ -66,6 +66,10 @@ export interface SwarmNode {
 }
 
 export type Protocol = 'tcp' | 'udp';
+/** What a target group takes. A balancer has one listener for a number, so a number on both protocols is one group. */
+export type Transport = Protocol | 'tcp_udp';
+/** What a listener takes: TLS ends at the balancer, and goes on to the targets as TCP. */
+export type ListenerProtocol = Transport | 'tls';
 
 export interface ServicePort {
   readonly published: number;
@@ -80,6 +84,8 @@ export interface Service {
   /** Those that begin with `swarm-mesh.` only. */
   readonly labels: Readonly<Record<string, string>>;
   readonly ports: readonly ServicePort[];
+  /** Where its tasks run, or are about to; asked only of those that expose a port of their hosts. Undefined: not asked. */
+  readonly nodes?: readonly NodeId[] | undefined;
 }
 
 /** The swarm as one of its managers sees it. */
@@ -124,6 +130,23 @@ export interface LedgerEntry {
 
 export type TargetState = 'initial' | 'healthy' | 'unhealthy' | 'unused' | 'draining' | 'unavailable';
 
+/** How the balancer asks a target whether it is well: never over UDP. */
+export interface HealthCheck {
+  readonly protocol: 'tcp' | 'http';
+  readonly port: number;
+  /** Only with HTTP. */
+  readonly path: string | undefined;
+}
+
+export interface GroupAttributes {
+  /** Seconds in which open connections may end before a target is let go. */
+  readonly delay: number;
+  /** Whether those that have not ended by then are cut. */
+  readonly cuts: boolean;
+  /** Whether targets see the client's address. AWS forces it on where there is UDP. */
+  readonly clientAddress: boolean;
+}
+
 export interface TargetGroup {
   readonly arn: string;
   readonly name: string;
@@ -133,6 +156,9 @@ export interface TargetGroup {
   /** It carries our cluster's tag. */
   readonly ours: boolean;
   readonly targets: readonly { readonly instance: InstanceId; readonly state: TargetState }[];
+  /** Undefined where it was not read, as on a group that is not ours: then it is not compared. */
+  readonly health?: HealthCheck | undefined;
+  readonly attributes?: GroupAttributes | undefined;
 }
 
 export interface Listener {
@@ -141,14 +167,20 @@ export interface Listener {
   readonly protocol: string;
   readonly ours: boolean;
   readonly group: string | undefined;
+  /** ARN of a TLS listener's default certificate. */
+  readonly certificate?: string | undefined;
 }
 
-/** Ports that the balancer's security group may reach on the nodes. */
+/** A rule of the nodes' security group. All of them count towards its quota. */
 export interface IngressRule {
   readonly id: string;
   readonly from: number;
   readonly to: number;
   readonly protocol: string;
+  /** Whom it lets in: the balancer's security group, or somebody else. */
+  readonly source: 'balancer' | 'others';
+  /** It carries our cluster's tag. */
+  readonly ours: boolean;
 }
 
 export interface Balancer {
@@ -163,6 +195,13 @@ export interface JoinAnswer {
   readonly node: NodeId | undefined;
   /** Undefined while it goes on in the background. */
   readonly failure: string | undefined;
+}
+
+/** What AWS will refuse again until somebody does something. */
+export interface Refused {
+  readonly at: Millis;
+  readonly what: string;
+  readonly todo: string;
 }
 
 /** What an instance says of itself when it is asked directly: which node it is, of whatever swarm. */
@@ -200,6 +239,8 @@ export interface Observed {
   readonly beats: ReadonlyMap<InstanceId, Millis>;
   /** When we last completed an instance's hook, within this run of the cycle. */
   readonly completed: ReadonlyMap<InstanceId, Millis>;
+  /** What AWS refused of the balancer, within this run of the cycle; by action.ts's `subject`. */
+  readonly refusals: ReadonlyMap<string, Refused>;
 }
 
 /** What the stack's parameters ask for. */
@@ -207,6 +248,10 @@ export interface Settings {
   readonly cluster: string;
   readonly managers: number;
   readonly exposeAll: boolean;
+  /** Seconds in which open connections may end before a target is let go: 0 to 3600. */
+  readonly deregistrationDelay: number;
+  /** Whether the balancer sends from any zone to any: AWS then allows 500 targets in all, not in each zone. */
+  readonly crossZone: boolean;
   /** The security group that every node carries. */
   readonly swarmGroup: string;
 }

@@ -221,6 +221,38 @@ export function engineContract(name: string, bench: (tokens: TokenStore) => Benc
       expect(await ports('web')).toEqual(['8081:81']);
     });
 
+    const named = async (name: string) => (await view()).services.find((one) => one.name === name);
+
+    it('sees where the tasks run of a service that exposes a port of its hosts, and answers on it there only', async () => {
+      const host = { published: 9080, target: 80, protocol: 'tcp', mode: 'host' } as const;
+      const labels = { 'swarm-mesh.expose': '9080/tcp' };
+      await when(engines.serve(first, 'hosted', 1, { labels, ports: [host] }));
+      await eventually('it runs', async () => (await when(engines.replicas(first, 'hosted'))).length === 1);
+      const [runs] = await when(engines.replicas(first, 'hosted'));
+      const on = runs?.instance ?? '';
+      expect(await named('hosted')).toMatchObject({ labels, ports: [host], nodes: [nodes[on]] });
+      expect((await named('web'))?.nodes).toBeUndefined();
+      await eventually('an answer', async () => (await when(engines.ask(on, 9080))) !== undefined);
+      expect(await when(engines.ask(on, 9080, '/index.html'))).toBeDefined();
+      expect(await when(engines.ask(on, 9080, '/nothing'))).toBeUndefined();
+      for (const id of ids) expect(await when(engines.probe(id, 9080))).toBe(id === on);
+    });
+
+    it('sees a service as its operator has changed it, and no more once it is removed', async () => {
+      const udp = { published: 9053, target: 53, protocol: 'udp', mode: 'ingress' } as const;
+      const labels = { 'swarm-mesh.health.9053': '/healthz' };
+      await when(engines.serve(first, 'hosted', 2, { labels, ports: [udp] }));
+      await eventually('2 replicas', async () => (await when(engines.replicas(first, 'hosted'))).length === 2);
+      await eventually('the new port', async () => (await named('hosted'))?.ports[0]?.published === 9053);
+      expect(await named('hosted')).toMatchObject({ labels, ports: [udp], nodes: undefined });
+      await when(engines.end(first, 'hosted'));
+      await eventually('gone', async () => (await named('hosted')) === undefined);
+    });
+
+    it('answers on the port of the gossip on every node, over TCP', async () => {
+      for (const id of ids) expect(await when(engines.probe(id, 7946))).toBe(true);
+    });
+
     it('demotes, leaves, is seen as down, and is removed', async () => {
       const NODE = String(nodes[second]);
       expect(await run(first, 'demote', { NODE })).toMatchObject({ ok: true });
