@@ -1,6 +1,6 @@
 /** The HTTP API through its real handler: what it does, and how it refuses. */
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { SimulatedEngines } from '../lab/engines/simulated.ts';
+import { SimulatedEngines } from '../lab/engines/simulated.ts';
 import type { CommandFault } from '../lab/faults.ts';
 import { noFaults } from '../lab/faults.ts';
 import { freePort } from '../src/api/publish.ts';
@@ -277,7 +277,10 @@ describe('the API', () => {
     const wished = await world.request('POST', `${at}/drain`, { reason: 'kernel update' });
     expect(wished).toMatchObject({ status: 202, headers: { location: at } });
     expect(wished.body).toEqual({ instance: id, drain: 'kernel update', location: at });
-    await world.until(() => world.sent('drain').length > 0, 'the drain');
+    const { engines } = world.account;
+    if (!(engines instanceof SimulatedEngines)) throw new Error('the engines are modelled');
+    const drained = () => engines.nodes().some(({ host, availability }) => host === id && availability === 'drain');
+    await world.until(drained, 'the drain');
     expect(await shown()).toMatchObject({ state: 'leaving', drain: 'kernel update', node: { availability: 'drain' } });
     expect((await world.request('POST', `${at}/activate`)).body).toEqual({ instance: id, drain: null, location: at });
     await world.settled(4);
