@@ -57,7 +57,7 @@ export async function history(tale: Tale, stack: Stack): Promise<Outcome> {
     });
     const chance = new Random(seed);
     const life = new Life(account, nodes);
-    const watch = new Watch(account);
+    const watch = new Watch(account, life.foreign);
     const from = clock.now();
     life.begin(chance.next(), chance.next());
     const deeds = drawn(chance, hours);

@@ -17,9 +17,12 @@ export class Watch {
   readonly #engines: SimulatedEngines;
   readonly #from: number;
   readonly #foreign: string;
+  /** Listeners that a person made, as they were: see life.ts. */
+  readonly foreign: ReadonlyMap<string, string>;
 
-  constructor(account: Account) {
+  constructor(account: Account, foreign: ReadonlyMap<string, string>) {
     this.#account = account;
+    this.foreign = foreign;
     this.#engines = account.engines as SimulatedEngines;
     this.#from = account.clock.now();
     // Somebody else's: an instance without our tag, and one of another cluster.
@@ -85,6 +88,10 @@ export class Watch {
     }
     if (ssm.leaks.length > 0) this.violated('4 no token is shown', ssm.leaks.join('; '));
     if (this.#others() !== this.#foreign) this.violated('7 nothing of others is changed', this.#others());
+    for (const [arn, was] of this.foreign) {
+      const is = JSON.stringify(this.#account.elbv2.listeners.get(arn));
+      if (is !== was) this.violated('7 nothing of others is changed', `the listener ${was} is ${is}`);
+    }
     const failed = log.find(({ message }) => message === 'the lab failed');
     if (failed !== undefined) this.violated('the lab itself works', JSON.stringify(failed.data));
   }
@@ -116,19 +123,67 @@ export class Watch {
     return JSON.stringify(theirs.map(({ id, tags: its, interface: { groups } }) => [id, [...its], groups]));
   }
 
+  /** Every port that the labels ask for has its listener, its group, its targets and its way in; and no other has. */
   #portFaults(members: readonly string[]): string[] {
     const { listeners, groups } = this.#account.elbv2;
-    const wanted = this.#engines.exposed().toSorted((a, b) => a - b);
-    const there = [...listeners.values()].map(({ port }) => port).toSorted((a, b) => a - b);
-    const faults = JSON.stringify(wanted) === JSON.stringify(there) ? [] : [`listeners ${there} instead of ${wanted}`];
-    if (groups.size !== wanted.length) faults.push(`${groups.size} target groups for ${wanted.length} ports`);
-    for (const { port, targets } of groups.values()) {
-      const ids = [...targets.keys()].toSorted();
-      if (JSON.stringify(ids) !== JSON.stringify(members.toSorted())) faults.push(`port ${port} has other targets`);
+    const faults: string[] = [];
+    const ours = [...listeners.values()].filter(({ arn }) => !this.foreign.has(arn));
+    const theirs = [...listeners.values()].filter(({ arn }) => this.foreign.has(arn));
+    // A port that somebody else listens on is reported; what of ours was made for it may wait for them to go.
+    const isTaken = (port: number) => theirs.some((one) => one.port === port);
+    const wanted = new Map([...this.#wanted()].filter(([port]) => !isTaken(port)));
+    for (const [port, { protocols, hosts }] of wanted) {
+      const listener = ours.find((one) => one.port === port);
+      const group = groups.get(listener?.group ?? '');
+      if (listener?.protocol !== protocols)
+        faults.push(`port ${port} has a ${listener?.protocol} listener, not ${protocols}`);
+      const targets = [...(group?.targets.keys() ?? [])].toSorted().join();
+      const meant = hosts ?? members;
+      if (targets !== meant.toSorted().join()) faults.push(`port ${port} has the targets ${targets}, not ${meant}`);
     }
-    const open = this.#account.ec2.rules.reduce((sum, { from, to }) => sum + to - from + 1, 0);
-    if (open !== wanted.length) faults.push(`${open} ports are open to the balancer instead of ${wanted.length}`);
-    return faults;
+    const spare = ours.filter(({ port }) => !wanted.has(port)).map(({ port }) => port);
+    if (spare.length > 0) faults.push(`listeners on ${spare}, which nobody asks for`);
+    const grouped = [...groups.values()].filter(({ port }) => !isTaken(port)).length;
+    if (grouped !== wanted.size) faults.push(`${grouped} target groups for ${wanted.size} ports`);
+    return [...faults, ...this.#ruleFaults(wanted, isTaken)];
+  }
+
+  #ruleFaults(wanted: ReadonlyMap<number, { protocols: string }>, isTaken: (port: number) => boolean): string[] {
+    const open = this.#account.ec2.rules.flatMap(({ protocol, from, to }) =>
+      Array.from({ length: to - from + 1 }, (_, i) => `${from + i}/${protocol}`),
+    );
+    const asked = [...wanted].flatMap(([port, { protocols }]) =>
+      protocols.split('_').map((one) => `${port}/${one.toLowerCase()}`),
+    );
+    const spared = (one: string) => one === '7946/tcp' || isTaken(Number(one.split('/')[0]));
+    return [
+      ...asked.filter((one) => !open.includes(one)).map((one) => `${one} is not open to the balancer`),
+      ...open.filter((one) => !asked.includes(one) && !spared(one)).map((one) => `${one} is open to the balancer`),
+    ];
+  }
+
+  /** By published port: over what, and the only instances that answer where it is a port of hosts. */
+  #wanted(): Map<number, { protocols: string; hosts: readonly string[] | undefined }> {
+    const asked = new Map<number, { tcp: boolean; udp: boolean; hosts: readonly string[] | undefined }>();
+    for (const { labels, ports, hosts } of this.#engines.services()) {
+      for (const { PublishedPort: port, Protocol, PublishMode } of ports) {
+        const single = labels[`swarm-mesh.expose.${port}.${Protocol}`] !== undefined;
+        if (!single && labels['swarm-mesh.expose'] !== 'true') continue;
+        const before = asked.get(port) ?? { tcp: false, udp: false };
+        const its = PublishMode === 'host' ? hosts : undefined;
+        asked.set(port, { ...before, [Protocol]: true, hosts: its } as {
+          tcp: boolean;
+          udp: boolean;
+          hosts: typeof its;
+        });
+      }
+    }
+    return new Map(
+      [...asked].map(([port, { tcp, udp, hosts }]) => [
+        port,
+        { protocols: tcp && udp ? 'TCP_UDP' : udp ? 'UDP' : 'TCP', hosts },
+      ]),
+    );
   }
 
   /** No other instance that may ever run again holds a vote of a swarm. */

@@ -5,12 +5,16 @@ import type { Deed, DeedKind } from './deeds.ts';
 import type { SimulatedEngines } from './engines/simulated.ts';
 
 const PORTS = [8080, 8081, 8443, 9000, 9001];
+const UDP_PORTS = [5300, 5301, 8080];
+const HOST_PORTS = [9100, 9200];
 const MINUTE = 60_000;
 const BY_HAND = 'by hand';
 const THEIRS = 'theirs';
 
 export class Life {
   readonly story: string[] = [];
+  /** Listeners that are nobody's but a person's, as they were made. */
+  readonly foreign = new Map<string, string>();
   readonly #account: Account;
   readonly #engines: SimulatedEngines;
   readonly #nodes: readonly [number, number];
@@ -221,14 +225,23 @@ export class Life {
       if (voters.length < 3 || !this.#mayDisturb(120)) return;
       this.#stop(voters.slice(0, 2), 5 + much * 35, true);
     },
-    'create a service': (_, much) => {
-      if (this.#engines.serviceNames().length >= 5) return;
-      const name = `service-${this.#services++}`;
-      this.#onManager(`creates ${name}`, (id) => this.#engines.serve(id, name, 1 + Math.floor(much * 3)));
+    'create a service': (pick, much) => {
+      if (this.#engines.services().length < 6) this.#serve(`service-${this.#services++}`, pick, much);
+    },
+    'change a service by hand': (pick, much) => {
+      const name = this.#service(pick);
+      if (name !== undefined) this.#serve(name, (pick * 7) % 1, much);
     },
     'remove a service': (pick) => {
       const name = this.#service(pick);
-      if (name !== undefined) this.#onManager(`removes ${name}`, (id) => this.#engines.unserve(id, name));
+      if (name !== undefined) this.#onManager(`removes ${name}`, (id) => this.#engines.end(id, name));
+    },
+    'make a listener by hand': (pick) => this.#listen(PORTS[Math.floor(pick * PORTS.length)] ?? 8080),
+    'drain over the API': (pick) =>
+      this.#ask('POST', `/nodes/${this.#some('workers', pick)?.id}/drain`, { reason: BY_HAND }),
+    'take a drain back over the API': () => {
+      const one = this.#running().find(({ tags: its }) => its.get(tags.drain) === BY_HAND);
+      if (one !== undefined) this.#ask('POST', `/nodes/${one.id}/activate`);
     },
     'publish a port': (pick, much) => this.#publish('PUT', pick, much),
     'unpublish a port': (pick, much) => this.#publish('DELETE', pick, much),
@@ -337,9 +350,51 @@ export class Life {
   #publish(method: 'PUT' | 'DELETE', pick: number, much: number): void {
     const service = this.#service(pick);
     if (service === undefined) return;
-    const path = `/services/${service}/ports/${PORTS[Math.floor(much * PORTS.length)]}`;
+    const udp = (pick * 13) % 1 < 0.2;
+    const ports = udp ? UDP_PORTS : PORTS;
+    const path = `/services/${service}/ports/${ports[Math.floor(much * ports.length)]}`;
+    if (method === 'PUT') this.#ask(method, path, { targetPort: 80, protocol: udp ? 'udp' : 'tcp' });
+    else this.#ask(method, `${path}${udp ? '?protocol=udp' : ''}`);
+  }
+
+  /** `docker stack deploy` of one service: without a port, or with one that its labels expose, or no longer do. */
+  #serve(name: string, pick: number, much: number): void {
+    const taken = this.#engines.services().filter((one) => one.name !== name);
+    const free = (ports: readonly number[], protocol: 'tcp' | 'udp') =>
+      ports.find(
+        (port) =>
+          !taken.some((one) => one.ports.some((its) => its.PublishedPort === port && its.Protocol === protocol)),
+      );
+    const [kind, mode, published] =
+      pick < 0.45
+        ? (['tcp', 'ingress', free(PORTS, 'tcp')] as const)
+        : pick < 0.6
+          ? (['udp', 'ingress', free(UDP_PORTS, 'udp')] as const)
+          : pick < 0.7
+            ? (['tcp', 'host', free(HOST_PORTS, 'tcp')] as const)
+            : (['tcp', 'ingress', undefined] as const);
+    const ports = published === undefined ? [] : [{ published, target: 80, protocol: kind, mode }];
+    const labels: Record<string, string> = much < 0.8 ? { 'swarm-mesh.expose': 'true' } : {};
+    const what =
+      ports.map((port) => `${port.published}/${kind} on ${mode === 'host' ? 'its hosts' : 'the mesh'}`).join() ||
+      'no port';
+    this.#onManager(`deploys ${name} with ${what}${much < 0.8 ? ', labelled' : ''}`, (id) =>
+      this.#engines.serve(id, name, 1 + Math.floor(much * 3), { labels, ports }),
+    );
+  }
+
+  /** In the console: neither the listener nor its group is ours. */
+  #listen(port: number): void {
+    const { elbv2 } = this.#account;
+    if (this.foreign.size >= 1 || [...elbv2.listeners.values()].some((one) => one.port === port)) return;
+    const { arn } = elbv2.byHand(port);
+    this.#tell(`somebody makes a listener on port ${port} by hand`);
+    this.foreign.set(arn, JSON.stringify(elbv2.listeners.get(arn)));
+  }
+
+  #ask(method: string, path: string, body?: object): void {
     this.#account
-      .request(method, path, method === 'PUT' ? { targetPort: 80 } : undefined)
+      .request(method, path, body)
       .then(({ status }) => this.#tell(`${method} ${path}: ${status}`))
       .catch((error) => this.#tell(`${method} ${path}: ${error}`));
   }
@@ -421,7 +476,7 @@ export class Life {
   }
 
   #service(pick: number): string | undefined {
-    const names = this.#engines.serviceNames();
+    const names = this.#engines.services().map(({ name }) => name);
     return names[Math.floor(pick * names.length)];
   }
 

@@ -657,21 +657,6 @@ export class SimulatedEngines implements Engines {
     )?.id;
   }
 
-  /** The names of the services there are. */
-  serviceNames(): string[] {
-    return this.#ours().flatMap(({ services }) => [...services.values()].map(({ name }) => name));
-  }
-
-  /** An operator's `docker service rm`. */
-  unserve(manager: string, name: string): void {
-    const swarm = this.#quorate(this.#machine(manager));
-    for (const service of swarm.services.values()) {
-      if (service.name !== name) continue;
-      swarm.services.delete(service.id);
-      for (const task of swarm.tasks) if (task.service === service.id) task.stopsAt = this.#clock.now();
-    }
-  }
-
   /** Removes a label of a node, by hand. */
   unlabel(id: string): void {
     const { swarm, node } = this.#machines.get(id) ?? {};
@@ -715,22 +700,19 @@ export class SimulatedEngines implements Engines {
     );
   }
 
-  /** What any swarm's services are like: labels and ports. */
-  services(): { name: string; labels: Record<string, string>; ports: readonly Port[] }[] {
-    const swarms = new Set([...this.#machines.values()].flatMap(({ swarm }) => (swarm === undefined ? [] : [swarm])));
-    return [...swarms].flatMap(({ services }) =>
-      [...services.values()].map(({ name, labels, ports }) => ({ name, labels: Object.fromEntries(labels), ports })),
-    );
-  }
-
-  /** Ports that services expose by their labels, as their managers know them. */
-  exposed(): number[] {
-    return this.#ours().flatMap(({ services }) =>
-      [...services.values()].flatMap(({ ports, labels }) =>
-        ports
-          .filter((port) => labels.has(`swarm-mesh.expose.${port.PublishedPort}.tcp`))
-          .map((port) => port.PublishedPort),
-      ),
+  /** What any swarm's services are like: labels, ports, and the instances that run a task of theirs. */
+  services(): {
+    name: string;
+    labels: Record<string, string>;
+    ports: readonly Port[];
+    hosts: readonly string[];
+  }[] {
+    return this.#ours().flatMap((swarm) =>
+      [...swarm.services.values()].map(({ id, name, labels, ports }) => {
+        const tasks = swarm.tasks.filter((task) => task.service === id && this.#answers(swarm, task));
+        const hosts = tasks.flatMap((task) => swarm.nodes.get(task.node)?.host ?? []);
+        return { name, labels: Object.fromEntries(labels), ports, hosts: [...new Set(hosts)] };
+      }),
     );
   }
 
