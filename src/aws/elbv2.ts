@@ -25,7 +25,7 @@ const DEREGISTRATION_DELAY = 30;
 /** What the AWS Load Balancer Controller found to be safe in one call. */
 const TARGETS_PER_CALL = 200;
 
-export function elbv2(client: ElasticLoadBalancingV2Client, config: Config) {
+export function elbv2(client: ElasticLoadBalancingV2Client, config: Pick<Config, 'cluster' | 'vpc' | 'balancer'>) {
   const ours = async (arns: readonly string[]): Promise<Set<string>> => {
     const described = await Promise.all(
       chunks(arns, 20).map((ResourceArns) => client.send(new DescribeTagsCommand({ ResourceArns }))),
