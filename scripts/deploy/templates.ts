@@ -36,17 +36,42 @@ const tags = shortForms.flatMap((name): (ScalarTag | CollectionTag)[] => [
 /** A template as YAML or JSON, its short forms written out. Throws where it is neither. */
 export const template = (text: string): Template => parse(text, { customTags: tags }) as Template;
 
+const absent = Symbol('AWS::NoValue');
+type Value = Json | typeof absent;
+
 /**
  * The resources that a deployment with these parameters has, their properties resolved as far as that is known before:
- * a reference to another resource stays as `(LogicalId)`. A parameter that is not given has its default.
+ * what is not in `given` stays as `(LogicalId)` or `(LogicalId.Attribute)`. A parameter that is not given has its default.
  */
-export function resources(
-  { Parameters = {}, Mappings = {}, Conditions = {}, Resources }: Template,
-  given: Readonly<Record<string, string>>,
-): Readonly<Record<string, Resource>> {
-  const absent = Symbol('AWS::NoValue');
-  type Value = Json | typeof absent;
+export function resources(template: Template, given: Readonly<Record<string, string>>): Record<string, Resource> {
+  const { holds, value } = evaluator(template, given);
+  return Object.fromEntries(
+    Object.entries(template.Resources)
+      .filter(([, { Condition }]) => Condition === undefined || holds(Condition))
+      .map(([id, { Type, Properties = {} }]) => {
+        const properties = value(Properties);
+        if (!isObject(properties)) throw new Error(`the properties of ${id} are no object`);
+        return [id, { Type, Properties: properties }];
+      }),
+  );
+}
 
+/** Its outputs, where `given` has the ids of its resources too. */
+export function outputs(template: Template, given: Readonly<Record<string, string>>): Record<string, string> {
+  const { value } = evaluator(template, given);
+  return Object.fromEntries(
+    Object.entries(template.Outputs ?? {}).map(([name, { Value }]) => [name, String(value(Value))]),
+  );
+}
+
+const isObject = (json: Value): json is { readonly [key: string]: Json } =>
+  typeof json === 'object' && json !== null && !Array.isArray(json);
+
+/** CloudFormation's functions, as far as these templates use them. */
+function evaluator(
+  { Parameters = {}, Mappings = {}, Conditions = {} }: Template,
+  given: Readonly<Record<string, string>>,
+) {
   const reference = (name: string): Value => {
     if (name === 'AWS::NoValue') return absent;
     return given[name] ?? Parameters[name]?.Default ?? `(${name})`;
@@ -59,7 +84,7 @@ export function resources(
   const functions: Readonly<Record<string, (argument: Json) => Value>> = {
     Ref: (name) => reference(String(name)),
     'Fn::Sub': (text) => String(text).replace(/\$\{([^}]+)\}/g, (_, name: string) => String(reference(name))),
-    'Fn::GetAtt': (path) => `(${Array.isArray(path) ? path.join('.') : String(path)})`,
+    'Fn::GetAtt': (path) => reference(Array.isArray(path) ? path.join('.') : String(path)),
     'Fn::Base64': (text) => value(text),
     'Fn::Join': (argument) => {
       const [between, parts] = items(argument);
@@ -103,22 +128,7 @@ export function resources(
     );
   }
 
-  return Object.fromEntries(
-    Object.entries(Resources)
-      .filter(([, { Condition }]) => Condition === undefined || holds(Condition))
-      .map(([id, { Type, Properties = {} }]) => {
-        const properties = value(Properties);
-        if (
-          properties === absent ||
-          typeof properties !== 'object' ||
-          properties === null ||
-          Array.isArray(properties)
-        ) {
-          throw new Error(`the properties of ${id} are no object`);
-        }
-        return [id, { Type, Properties: properties as NonNullable<Resource['Properties']> }];
-      }),
-  );
+  return { holds, value };
 }
 
 function items(argument: Json): readonly Json[] {
