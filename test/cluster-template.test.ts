@@ -70,11 +70,14 @@ describe('the groups', () => {
 
   it.each(['1', '3', '5', '7'])('%s managers: a successor comes first, one at a time', (count) => {
     const managers = properties('ManagersGroup', { Managers: count });
-    const { MinHealthyPercentage, MaxHealthyPercentage } = managers.InstanceMaintenancePolicy as Record<string, number>;
+    const { MinHealthyPercentage, MaxHealthyPercentage } = managers.InstanceMaintenancePolicy as Record<
+      string,
+      unknown
+    >;
     expect([managers.MinSize, managers.DesiredCapacity]).toEqual([count, count]);
-    expect(managers.MaxSize).toBe(Number(count) + 1);
+    expect(Number(managers.MaxSize)).toBe(Number(count) + 1);
     expect(MinHealthyPercentage).toBe(100);
-    expect(Math.floor((Number(count) * (MaxHealthyPercentage ?? 0)) / 100)).toBe(Number(count) + 1);
+    expect(Math.floor((Number(count) * Number(MaxHealthyPercentage)) / 100)).toBe(Number(count) + 1);
   });
 
   it('never has a spot manager', () => {
