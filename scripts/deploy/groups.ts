@@ -75,6 +75,9 @@ export function groups(
 
     /** Replaces every instance of a group that is not as its launch template now says, and waits for it. */
     async refresh(name: string): Promise<void> {
+      const [group] = await described([name]);
+      // Nothing runs that could be behind its launch template.
+      if (group?.Instances === undefined || group.Instances.length === 0) return;
       const started = await autoScaling
         .send(
           new StartInstanceRefreshCommand({
