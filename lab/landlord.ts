@@ -5,6 +5,11 @@
  */
 import { copyFileSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import type {
+  AutoScalingGroup,
+  DescribeAutoScalingGroupsCommandInput,
+  DescribeAutoScalingGroupsCommandOutput,
+} from '@aws-sdk/client-auto-scaling';
 import { CloudFormationClient } from '@aws-sdk/client-cloudformation';
 import type { Run } from '../scripts/deploy/controller.ts';
 import type { Resource } from '../scripts/deploy/templates.ts';
@@ -31,6 +36,11 @@ export class Landlord implements Maker {
   /** The programs of ours that were run, and what was asked for at last. */
   readonly ran: (readonly string[])[] = [];
   readonly refreshes: Refresh[] = [];
+  /** How refreshes end. */
+  refreshed: 'Successful' | 'Failed' = 'Successful';
+  /** Of each group's launch template, and of what its instances were launched by. */
+  readonly #versions = new Map<string, number>();
+  readonly #launchedBy = new Map<string, number>();
   /** Networks that exist: subnets with VPC and zone, and a VPC's ranges. */
   readonly subnets = new Map<string, { readonly vpc: string; readonly zone: string }>();
   readonly vpcs = new Map<string, readonly string[]>();
@@ -105,6 +115,7 @@ export class Landlord implements Maker {
     const name = String(Properties.AutoScalingGroupName);
     const group = this.#account.autoScaling.groups.get(name);
     if (group === undefined) throw new AwsError('ValidationError', `AutoScalingGroup name not found - ${name}`);
+    this.#versions.set(name, (this.#versions.get(name) ?? 1) + 1);
     const desired = Math.max(Number(Properties.MinSize), Number(Properties.DesiredCapacity ?? group.desired));
     this.#account.autoScaling.scale(name, desired);
   }
@@ -145,19 +156,42 @@ export class Landlord implements Maker {
       prefix: autoScaling.prefix,
       operations: {
         ...autoScaling.operations,
+        DescribeAutoScalingGroups: operation(async (input: DescribeAutoScalingGroupsCommandInput) => {
+          const described = (await autoScaling.operations.DescribeAutoScalingGroups.answer(
+            input as never,
+          )) as DescribeAutoScalingGroupsCommandOutput;
+          return {
+            ...described,
+            AutoScalingGroups: (described.AutoScalingGroups ?? []).map((group) => this.#versioned(group)),
+          };
+        }),
         StartInstanceRefresh: operation(({ AutoScalingGroupName: group = '' }: { AutoScalingGroupName?: string }) => {
           this.refreshes.push({ group, begun: clock.now() });
           return { InstanceRefreshId: String(this.refreshes.length - 1) };
         }),
         DescribeInstanceRefreshes: operation(({ InstanceRefreshIds = [] }: { InstanceRefreshIds?: string[] }) => {
-          const begun = this.refreshes[Number(InstanceRefreshIds[0])]?.begun ?? 0;
+          const { begun = 0, group = '' } = this.refreshes[Number(InstanceRefreshIds[0])] ?? {};
           const over = clock.now() - begun > 600_000;
+          if (over && this.refreshed === 'Successful') {
+            const all = autoScaling.groups.get(group)?.states.keys() ?? [];
+            for (const id of all) this.#launchedBy.set(id, this.#versions.get(group) ?? 1);
+          }
           return {
-            InstanceRefreshes: [{ Status: over ? 'Successful' : 'InProgress', PercentageComplete: over ? 100 : 33 }],
+            InstanceRefreshes: [{ Status: over ? this.refreshed : 'InProgress', PercentageComplete: over ? 100 : 33 }],
           };
         }),
       },
     };
+  }
+
+  #versioned(group: AutoScalingGroup) {
+    const version = this.#versions.get(group.AutoScalingGroupName ?? '') ?? 1;
+    const instances = (group.Instances ?? []).map((one) => {
+      const by = this.#launchedBy.get(one.InstanceId ?? '') ?? version;
+      this.#launchedBy.set(one.InstanceId ?? '', by);
+      return { ...one, LaunchTemplate: { Version: String(by) } };
+    });
+    return { ...group, LaunchTemplate: { Version: String(version) }, Instances: instances };
   }
 
   #ec2(): Service {

@@ -291,6 +291,21 @@ describe('npm run deploy, in the lab', () => {
     expect((second?.begun ?? 0) - (first?.begun ?? 0)).toBeGreaterThan(600_000);
   });
 
+  it('refreshes again what an earlier refresh has left behind', async () => {
+    await site.deploy();
+    site.landlord.refreshed = 'Failed';
+    await expect(site.deploy('--disk', '40')).rejects.toThrow('the instance refresh of lab-managers is Failed');
+    site.landlord.refreshed = 'Successful';
+    await site.deploy('--disk', '40');
+    expect(site.landlord.refreshes.map(({ group }) => group)).toEqual(['lab-managers', 'lab-managers', 'lab-workers']);
+  });
+
+  it('refreshes no group that is empty', async () => {
+    await site.deploy('--workers', '0..3');
+    await site.deploy('--workers', '0..3', '--disk', '40');
+    expect(site.landlord.refreshes.map(({ group }) => group)).toEqual(['lab-managers']);
+  });
+
   it('says which resource failed and why, and clears a failed stack away before it tries again', async () => {
     site.landlord.refused.set('ManagersGroup', 'You are not authorized to use launch template');
     const failed = site.deploy();

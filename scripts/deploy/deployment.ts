@@ -72,9 +72,9 @@ export async function deploy(wanted: Deployment, services: Services): Promise<De
   };
 
   const parameters = nodesParameters(wanted, found, policies);
-  const put = await stacks.put({ name: names.nodes, cluster, body: bodies.nodes(), parameters });
+  await stacks.put({ name: names.nodes, cluster, body: bodies.nodes(), parameters });
   // Managers first: a worker can be lost at any time, and what is wrong with a new image shows on fewer nodes.
-  if (put === 'updated') for (const name of both) await groups.refresh(name);
+  for (const name of both) if (await groups.behind(name)) await groups.refresh(name);
   const members = await groups.joined(both);
   return {
     cluster,

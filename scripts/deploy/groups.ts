@@ -47,6 +47,30 @@ export function groups(
     return reservations.flatMap(({ Instances = [] }) => Instances).filter(({ State }) => State?.Name !== 'terminated');
   };
 
+  /** Waits until a refresh has ended; throws where it has not ended well. */
+  const refreshed = async (name: string, id: string): Promise<void> => {
+    const end = clock.now() + REFRESH;
+    let told = '';
+    for (;;) {
+      const { InstanceRefreshes } = await autoScaling.send(
+        new DescribeInstanceRefreshesCommand({ AutoScalingGroupName: name, InstanceRefreshIds: [id] }),
+      );
+      const { Status = '', StatusReason, PercentageComplete = 0 } = InstanceRefreshes?.[0] ?? {};
+      const now = `${name}: instance refresh ${Status}, ${PercentageComplete} %`;
+      if (now !== told) say(now);
+      told = now;
+      if (Status === 'Successful') return;
+      if (/Failed|Cancelled|RollbackSuccessful/.test(Status)) {
+        const hint = 'instances that were not replaced run as before; run this again once the cause is mended';
+        throw new Fault(`the instance refresh of ${name} is ${Status}: ${StatusReason ?? 'no reason given'}`, {
+          hint,
+        });
+      }
+      if (clock.now() > end) throw new Fault(`the instance refresh of ${name} is still ${Status}`);
+      await clock.sleep(LOOK);
+    }
+  };
+
   return {
     /** Waits until each group has its number of instances, and each of them is a member. Throws with those that are not. */
     async joined(names: readonly string[]): Promise<number> {
@@ -73,11 +97,16 @@ export function groups(
       }
     },
 
+    /** Whether instances run that are of an earlier launch template: an earlier refresh may not have ended well. */
+    async behind(name: string): Promise<boolean> {
+      const [group] = await described([name]);
+      const { LaunchTemplate, MixedInstancesPolicy, Instances = [] } = group ?? {};
+      const now = LaunchTemplate ?? MixedInstancesPolicy?.LaunchTemplate?.LaunchTemplateSpecification;
+      return Instances.some((one) => one.LaunchTemplate?.Version !== now?.Version);
+    },
+
     /** Replaces every instance of a group that is not as its launch template now says, and waits for it. */
     async refresh(name: string): Promise<void> {
-      const [group] = await described([name]);
-      // Nothing runs that could be behind its launch template.
-      if (group?.Instances === undefined || group.Instances.length === 0) return;
       const started = await autoScaling
         .send(
           new StartInstanceRefreshCommand({
@@ -90,27 +119,7 @@ export function groups(
           const hint = 'wait until the refresh that runs has ended, or cancel it; then run this again';
           throw new Fault(`starting an instance refresh of ${name}`, { cause, hint });
         });
-      const id = given(started.InstanceRefreshId, 'InstanceRefreshId');
-      const end = clock.now() + REFRESH;
-      let told = '';
-      for (;;) {
-        const { InstanceRefreshes } = await autoScaling.send(
-          new DescribeInstanceRefreshesCommand({ AutoScalingGroupName: name, InstanceRefreshIds: [id] }),
-        );
-        const { Status = '', StatusReason, PercentageComplete = 0 } = InstanceRefreshes?.[0] ?? {};
-        const now = `${name}: instance refresh ${Status}, ${PercentageComplete} %`;
-        if (now !== told) say(now);
-        told = now;
-        if (Status === 'Successful') return;
-        if (/Failed|Cancelled|RollbackSuccessful/.test(Status)) {
-          const hint = 'instances that were not replaced run as before; run this again once the cause is mended';
-          throw new Fault(`the instance refresh of ${name} is ${Status}: ${StatusReason ?? 'no reason given'}`, {
-            hint,
-          });
-        }
-        if (clock.now() > end) throw new Fault(`the instance refresh of ${name} is still ${Status}`);
-        await clock.sleep(LOOK);
-      }
+      await refreshed(name, given(started.InstanceRefreshId, 'InstanceRefreshId'));
     },
 
     /** Instances with the cluster's tag that are in none of these groups. */
