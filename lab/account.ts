@@ -21,11 +21,12 @@ import { Sqs } from './aws/sqs.ts';
 import { Ssm } from './aws/ssm.ts';
 import type { LabClock } from './clock.ts';
 import type { Engines, TokenStore } from './engines/engine.ts';
-import { type Faults, noFaults } from './faults.ts';
+import { type Faults, noFaults, partial, throttled } from './faults.ts';
 import { allows } from './iam.ts';
 import { matches } from './pattern.ts';
 import type { Random } from './random.ts';
 import { ACCOUNT, REGION, Stack, type StackFunction } from './stack.ts';
+import { Throttle } from './throttle.ts';
 
 export interface LogLine {
   readonly at: number;
@@ -86,9 +87,12 @@ export class Account {
   /** Told of each log line as it is written. */
   onLog: (line: LogLine) => void = () => {};
   onListeners: () => void = () => {};
+  /** Asked of each instance that starts: whether its image has an agent that works. */
+  hasAgent: (id: string) => boolean = () => true;
   onDraining: (instance: string, port: number) => void = () => {};
   readonly #times: Times;
   readonly #faults: Faults;
+  readonly #throttle = new Throttle();
   /** The last answer to each question, for stale reads. */
   readonly #answers = new Map<string, object>();
   readonly #invocations = new AsyncLocalStorage<Invocation>();
@@ -104,14 +108,18 @@ export class Account {
     this.#times = clock.virtual ? TIMES.virtual : TIMES.real;
     this.ec2 = new Ec2(clock, random, {
       changed: (instance) => this.#instanceChanged(instance),
+      tagsLate: () => faults.tags(),
       groupsChanged: ({ id, interface: { groups } }) => {
         this.engines.link(id, groups.includes(stack.swarmGroup)).catch((error) => this.#failed(error));
       },
     });
     this.autoScaling = new AutoScaling(clock, this.ec2, {
-      launching: (group, id) => this.#lifecycle(group, id, 'launch'),
-      terminating: (group, id) => this.#lifecycle(group, id, 'terminate'),
+      launching: (group, id, Origin, Destination) => this.#lifecycle(group, id, 'launch', { Origin, Destination }),
+      terminating: (group, id) =>
+        this.#lifecycle(group, id, 'terminate', { Origin: 'AutoScalingGroup', Destination: 'EC2' }),
       terminate: (id) => this.terminate(id),
+      stop: (id) => this.halt(id),
+      start: (id) => this.start(id),
     });
     const engine = () => this.engines;
     this.ssm = new Ssm(clock, random, stack, this.ec2, engine, faults, (command) => this.#commandEnded(command));
@@ -162,6 +170,22 @@ export class Account {
     this.clock.after(this.random.between(...this.#times.gone), () => this.ec2.become(id, 'terminated'));
   }
 
+  /** A person, or a warm pool, stops an instance: its disk stays. */
+  halt(id: string): void {
+    if (this.ec2.get(id).state !== 'running') return;
+    this.ec2.become(id, 'stopping');
+    this.clock.after(this.random.between(...this.#times.gone), () => {
+      if (this.ec2.get(id).state === 'stopping') this.ec2.become(id, 'stopped');
+    });
+  }
+
+  start(id: string): void {
+    const { state } = this.ec2.get(id);
+    // Asked for while it is still on its way down, it starts as soon as it is there.
+    if (state === 'stopping') this.clock.after(1_000, () => this.start(id));
+    if (state === 'stopped') this.ec2.become(id, 'pending');
+  }
+
   /** A request to the HTTP API, as API Gateway hands it on. */
   async request(
     method: string,
@@ -181,7 +205,7 @@ export class Account {
   }
 
   /** An event on the default bus, to every rule that matches it. */
-  emit(source: string, detailType: string, detail: object): void {
+  emit(source: string, detailType: string, detail: object, resources: readonly string[] = []): void {
     const event = {
       version: '0',
       id: this.random.uuid(),
@@ -190,7 +214,7 @@ export class Account {
       account: ACCOUNT,
       time: new Date(this.clock.now()).toISOString().replace(/\.\d+Z/, 'Z'),
       region: REGION,
-      resources: [],
+      resources,
       detail,
     };
     this.events.push(event);
@@ -218,6 +242,11 @@ export class Account {
       ({ message }) => message === 'settled' || message === 'plan' || message === 'handed over',
     );
     return idle && last?.message === 'settled';
+  }
+
+  /** Calls for which there was no token left. */
+  get refused(): number {
+    return this.#throttle.refused;
   }
 
   countCalls(): Record<string, number> {
@@ -288,7 +317,10 @@ export class Account {
         this.onLog(one);
       };
     const log = { info: line('info'), warn: line('warn'), error: line('error') };
-    return compose(config({ ...fn.environment, AWS_REGION: REGION }), this.#clients(fn), this.clock, log);
+    const { now, sleep } = this.clock;
+    // A function's clock is not AWS's own.
+    const clock = { now: () => now() + this.#faults.skew, sleep };
+    return compose(config({ ...fn.environment, AWS_REGION: REGION }), this.#clients(fn), clock, log);
   }
 
   #clients(fn: StackFunction): Clients {
@@ -330,14 +362,23 @@ export class Account {
 
   /** A stale read is what the same question was answered with before. */
   async #answered(own: string, input: unknown, { answer }: Operation): Promise<object> {
+    if (this.clock.virtual && !this.#throttle.allows(own, input, this.clock.now())) throw throttled(own);
     const fault = this.#faults.call(own);
     if (fault?.kind === 'error') throw fault.error;
+    if (fault?.kind === 'hang') return this.#hung();
     const question = `${own} ${JSON.stringify(input)}`;
     const before = this.#answers.get(question);
-    if (fault?.kind === 'stale' && before !== undefined) return structuredClone(before);
+    if (fault?.kind === 'stale' && before !== undefined) return before;
     const output = structuredClone(await answer(input as never));
+    if (fault?.kind === 'partial') return partial(output, this.random);
     if (own.includes(':Describe')) this.#answers.set(question, output);
-    return fault?.kind === 'kill' ? this.#killed() : structuredClone(output);
+    return fault?.kind === 'kill' ? this.#killed() : output;
+  }
+
+  /** As the clients' request handler gives up on an answer that does not come: see src/aws/clients.ts. */
+  async #hung(): Promise<never> {
+    await this.clock.sleep(10_000);
+    throw Object.assign(new Error('Connection timed out after 10000 ms'), { name: 'TimeoutError' });
   }
 
   /** The function ends between two calls; what it was doing is done, and it never hears of it. */
@@ -352,6 +393,11 @@ export class Account {
     const times = this.#times;
     if (state === 'pending') this.clock.after(this.random.between(...times.running), () => this.#starts(id));
     if (state === 'running') this.#runs(instance).catch((error) => this.#failed(error));
+    if (state === 'stopping') {
+      this.ssm.agents.delete(id);
+      this.engines.halt?.(id);
+      this.autoScaling.stopped(id);
+    }
     if (state === 'shutting-down') {
       this.ssm.agents.delete(id);
       this.elbv2.gone(id);
@@ -370,10 +416,10 @@ export class Account {
     // As the groups are now: they may have been changed while the engine started.
     await this.engines.link(id, its.groups.includes(this.stack.swarmGroup));
     await this.clock.sleep(this.random.between(...this.#times.agent));
-    if (this.ec2.get(id).state === 'running') this.ssm.agents.add(id);
+    if (this.ec2.get(id).state === 'running' && this.hasAgent(id)) this.ssm.agents.add(id);
   }
 
-  #lifecycle(group: Group, id: string, kind: 'launch' | 'terminate'): void {
+  #lifecycle(group: Group, id: string, kind: 'launch' | 'terminate', between: object): void {
     const launch = kind === 'launch';
     this.emit('aws.autoscaling', `EC2 Instance-${kind} Lifecycle Action`, {
       LifecycleActionToken: this.random.uuid(),
@@ -381,8 +427,7 @@ export class Account {
       LifecycleHookName: `swarm-mesh-${kind}`,
       EC2InstanceId: id,
       LifecycleTransition: `autoscaling:EC2_INSTANCE_${launch ? 'LAUNCHING' : 'TERMINATING'}`,
-      Origin: launch ? 'EC2' : 'AutoScalingGroup',
-      Destination: launch ? 'AutoScalingGroup' : 'EC2',
+      ...between,
     });
   }
 

@@ -22,10 +22,15 @@ function holds(operator: string, keys: Readonly<Record<string, string>>, { conte
   return Object.entries(keys).every(([key, value]) => context[key] === value);
 }
 
-const matches = (pattern: string, text: string): boolean =>
-  new RegExp(
-    `^${pattern
-      .replace(/[.+^${}()|[\]\\]/g, '\\$&')
-      .replace(/\*/g, '.*')
-      .replace(/\?/g, '.')}$`,
-  ).test(text);
+const matches = (pattern: string, text: string): boolean => {
+  let expression = expressions.get(pattern);
+  if (expression === undefined) {
+    const escaped = pattern.replace(/[.+^${}()|[\]\\]/g, '\\$&');
+    expression = new RegExp(`^${escaped.replace(/\*/g, '.*').replace(/\?/g, '.')}$`);
+    expressions.set(pattern, expression);
+  }
+  return expression.test(text);
+};
+
+/** Each pattern is asked for many thousand times in a history. */
+const expressions = new Map<string, RegExp>();

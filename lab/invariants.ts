@@ -27,12 +27,21 @@ export class Watch {
     account.ec2.launch({ zone: 'eu-central-1b', tags: new Map([[tags.cluster, 'another']]), group: 'sg-theirs' });
     this.#foreign = this.#others();
 
-    this.#engines.onAct = (id, act, parameters, quorum) => {
-      if (!quorum && act !== 'observe') this.violated('2 our own acts never cost quorum', `after ${act} on ${id}`);
-      if (act === 'init' && this.#engines.swarms.length > 1) {
-        this.violated('1 there is one swarm', `${id} initialised another`);
+    let quorum = true;
+    this.#engines.onAct = (when, id, act, given) => {
+      const before = quorum;
+      if (act === 'promote' || act === 'demote' || act === 'remove') quorum = this.#engines.hasMajority(id);
+      if (when === 'before') {
+        if (act === 'init') this.#initialises(id);
+        if (act === 'recover') this.#recovers(id);
+        return;
       }
-      if (act === 'drain') this.#drained(parameters.NODE ?? '');
+      if (before && !quorum) this.violated('2 our own acts never cost quorum', `after ${act} on ${id}`);
+      if (act === 'drain') this.#drained(given.NODE ?? '');
+    };
+    account.autoScaling.onExpired = (id, hook) => {
+      const ours = hook === hooks.launch || hook === hooks.terminate;
+      if (ours) this.violated('6 no hook of ours runs out', `${hook} of ${id}`);
     };
     const complete = account.autoScaling.operations.CompleteLifecycleAction;
     const { answer } = complete;
@@ -52,14 +61,18 @@ export class Watch {
 
   wrong(): string[] {
     const nodes = this.#engines.nodes();
-    const running = this.#ours().filter(({ state }) => state === 'running');
+    const running = this.#ours().filter((one) => one.state === 'running' && !this.#resting(one));
     const faults: string[] = [];
     for (const one of running) faults.push(...this.#memberFaults(one, nodes));
-    for (const { host, id } of nodes) if (!running.some((one) => one.id === host)) faults.push(`node ${id} is stale`);
+    const stale = nodes.filter(({ host }) => !host.startsWith('stranger-') && !running.some(({ id }) => id === host));
+    faults.push(...stale.map(({ id, host }) => `node ${id} of ${host} is stale`));
     const voters = nodes.filter(({ role }) => role === 'manager').length;
     if (voters !== 3) faults.push(`${voters} vote`);
-    for (const { states } of this.#account.autoScaling.groups.values()) {
-      for (const [id, state] of states) if (state !== 'InService') faults.push(`${id} is ${state}`);
+    for (const { states, hooks: kept } of this.#account.autoScaling.groups.values()) {
+      for (const [id, state] of states) {
+        if (state !== 'InService' && state !== 'Warmed:Stopped') faults.push(`${id} is ${state}`);
+      }
+      if (!kept.has(hooks.launch) || !kept.has(hooks.terminate)) faults.push('a hook is missing');
     }
     return [...faults, ...this.#portFaults(running.map(({ id }) => id))];
   }
@@ -70,6 +83,7 @@ export class Watch {
     if (JSON.stringify([log, events, ssm.sent, stored]).includes('SWMTKN')) {
       this.violated('4 no token is shown', 'in a command, a log, an event or a stored value');
     }
+    if (ssm.leaks.length > 0) this.violated('4 no token is shown', ssm.leaks.join('; '));
     if (this.#others() !== this.#foreign) this.violated('7 nothing of others is changed', this.#others());
     const failed = log.find(({ message }) => message === 'the lab failed');
     if (failed !== undefined) this.violated('the lab itself works', JSON.stringify(failed.data));
@@ -88,6 +102,9 @@ export class Watch {
     if (!kept) faults.push(`${one.id} has the security groups ${groups.join(', ')}`);
     return faults;
   }
+
+  #resting = ({ id }: LabInstance) =>
+    this.#account.autoScaling.groupOf(id)?.states.get(id)?.startsWith('Warmed:') === true;
 
   #ours = () =>
     [...this.#account.ec2.instances.values()].filter(
@@ -112,6 +129,26 @@ export class Watch {
     const open = this.#account.ec2.rules.reduce((sum, { from, to }) => sum + to - from + 1, 0);
     if (open !== wanted.length) faults.push(`${open} ports are open to the balancer instead of ${wanted.length}`);
     return faults;
+  }
+
+  /** No other instance that may ever run again holds a vote of a swarm. */
+  #initialises(id: string): void {
+    const holders = this.#engines.holders();
+    const others = holders.filter((one) => this.#account.ec2.instances.get(one)?.state !== 'terminated');
+    if (!holders.includes(id) && others.length > 0) {
+      this.violated('1 there is one swarm', `${id} initialises another while ${others.join(', ')} votes in one`);
+    }
+  }
+
+  #recovers(id: string): void {
+    const others = this.#engines.voters(id).filter((one) => one !== id);
+    const alive = others.filter((one) => this.#account.ec2.instances.get(one)?.state !== 'terminated');
+    if (!this.#engines.hasMajority(id) && alive.length > 0) {
+      this.violated(
+        '3 no forced recovery while another voter may come back',
+        `${id}, although ${alive.join(', ')} may`,
+      );
+    }
   }
 
   #drained(id: string): void {

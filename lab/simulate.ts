@@ -1,22 +1,29 @@
 /** `npm run simulate`: many histories, each from a seed, and the laws that have to hold in all of them. */
+import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
-import { history, type Limits, type Outcome } from './history.ts';
+import { type FaultKind, faultKinds } from './faults.ts';
+import type { Outcome, Tale } from './history.ts';
 import { packaged } from './packaged.ts';
-import { Stack } from './stack.ts';
+import { Players } from './players.ts';
+import { shrunk } from './shrink.ts';
 
 const help = `Usage: npm run simulate -- [options]
 
-Draws histories of a cluster from seeds: launches, scale-in, replacements, spot notices, drains, services, ports; and
-faults: events lost, doubled, late; calls throttled, failed, stale; functions killed; commands undelivered, slow, lost.
-The functions are the real ones. After each history the laws of docs/architecture.md must hold.
+Draws histories of a cluster from seeds: what EC2, Auto Scaling, the network and people do to it; and faults: events
+lost, doubled, late; calls throttled, failed, stale; functions killed; commands undelivered, slow, lost. The functions
+are the real ones, set up by the packaged template. In each history the laws of docs/reliability.md must hold.
 
 Options:
-  --seeds N     how many histories. Default: 100
-  --seed N      only this one, with its story
-  --hours N     of the cluster's life in each. Default: 4
-  --nodes A..B  how large the cluster may be, 3 to 300. Default: 3..12
-  --json        one JSON document on standard output
-  --help        this text
+  --seeds N       how many histories. Default: 100
+  --seed N        only this one, with its story
+  --hours N       of the cluster's life in each. Default: 24
+  --nodes A..B    how large the cluster may be, 3 to 60. Default: 3..12
+  --deeds 3,5,8   of the one history, only these things happen, by their number; 'none' for no one
+  --faults 'A,B'  only these kinds of faults; 'none' for no one. Default: all of them:
+                  ${faultKinds.join(', ')}
+  --no-shrink     show a history that breaks a law as it is, not the shortest that still does
+  --json          one JSON document on standard output
+  --help          this text
 
 Exit status: 0 if no law was broken, 1 if one was, 2 for wrong usage.
 `;
@@ -32,8 +39,11 @@ function read() {
       options: {
         seeds: { type: 'string', default: '100' },
         seed: { type: 'string' },
-        hours: { type: 'string', default: '4' },
+        hours: { type: 'string', default: '24' },
         nodes: { type: 'string', default: '3..12' },
+        deeds: { type: 'string' },
+        faults: { type: 'string' },
+        'no-shrink': { type: 'boolean', default: false },
         json: { type: 'boolean', default: false },
         help: { type: 'boolean', default: false, short: 'h' },
       },
@@ -49,15 +59,33 @@ function number(name: string, text: string, least: number, most: number): number
   return usage(`--${name} is a number from ${least} to ${most}, not "${text}"`);
 }
 
+const listed = (text: string): string[] =>
+  text === 'none' || text === '' ? [] : text.split(',').map((one) => one.trim());
+const isFault = (text: string): text is FaultKind => faultKinds.some((kind) => kind === text);
+
+function faultsOf(text: string): FaultKind[] {
+  // 'command done, and said to have timed out' has a comma of its own.
+  const names = faultKinds.filter((kind) => text.includes(kind));
+  const rest = names.reduce((left, name) => left.replace(name, ''), text === 'none' ? '' : text);
+  const unknown = listed(rest).filter((one) => one !== '' && !isFault(one));
+  if (unknown.length > 0) usage(`--faults does not know "${unknown[0]}"`);
+  return names;
+}
+
 const options = read();
 if (options.help) {
   process.stdout.write(help);
   process.exit(0);
 }
 const range = /^(\d+)\.\.(\d+)$/.exec(options.nodes) ?? usage(`--nodes is a range like 3..12, not "${options.nodes}"`);
-const limits: Limits = {
+const least = number('nodes', range[1] ?? '', 3, 60);
+const common: Omit<Tale, 'seed'> = {
   hours: number('hours', options.hours, 0.1, 720),
-  nodes: [number('nodes', range[1] ?? '', 3, 300), number('nodes', range[2] ?? '', Number(range[1]), 300)],
+  nodes: [least, number('nodes', range[2] ?? '', Math.max(5, least), 60)],
+  ...(options.deeds === undefined
+    ? {}
+    : { deeds: listed(options.deeds).map((one) => number('deeds', one, 0, 10_000)) }),
+  ...(options.faults === undefined ? {} : { faults: faultsOf(options.faults) }),
 };
 const seeds =
   options.seed === undefined
@@ -65,21 +93,21 @@ const seeds =
     : [number('seed', options.seed, 0, 2 ** 31)];
 
 packaged();
-const stack = Stack.packaged();
-const outcomes: Outcome[] = [];
-for (const seed of seeds) {
-  const outcome = await history(seed, stack, limits);
-  outcomes.push(outcome);
-  if (!options.json && outcome.violations.length > 0) tell(outcome);
-  else if (!options.json && options.seed !== undefined) process.stdout.write(`${outcome.story.join('\n')}\n`);
+const players = new Players(Math.min(availableParallelism(), options.seed === undefined ? seeds.length : 2));
+const play = (tale: Tale) => players.play(tale);
+const outcomes: Outcome[] = await Promise.all(seeds.map((seed) => play({ seed, ...common })));
+const broken: Outcome[] = [];
+// One after the other, so that what is printed stays together; a few are enough to begin with.
+for (const [i, outcome] of outcomes.filter(({ violations }) => violations.length > 0).entries()) {
+  broken.push(options['no-shrink'] || i >= 3 ? outcome : await shrunk(outcome, play));
 }
+players.close();
 
 const sum = (of: (outcome: Outcome) => number) => outcomes.reduce((all, one) => all + of(one), 0);
 const faults: Record<string, number> = {};
 for (const outcome of outcomes) {
   for (const [kind, count] of Object.entries(outcome.faults)) faults[kind] = (faults[kind] ?? 0) + count;
 }
-const broken = outcomes.filter(({ violations }) => violations.length > 0);
 const summary = {
   histories: outcomes.length,
   violations: sum(({ violations }) => violations.length),
@@ -87,22 +115,31 @@ const summary = {
   events: sum(({ events }) => events),
   calls: sum(({ calls }) => calls),
   faults: Object.fromEntries(Object.entries(faults).toSorted()),
-  broken: broken.map(({ seed, violations }) => ({ seed, violations })),
+  broken: broken.map(({ tale, violations, story }) => ({ again: again(tale), violations, story })),
 };
 if (options.json) process.stdout.write(`${JSON.stringify(summary, null, 2)}\n`);
 else {
+  if (options.seed !== undefined && broken.length === 0) process.stdout.write(`${outcomes[0]?.story.join('\n')}\n`);
+  for (const one of broken) tell(one);
   const { histories, violations, hours, events, calls } = summary;
   process.stdout.write(
     `${histories} histories, ${hours} hours, ${events} events, ${calls} AWS calls, ` +
-      `${sum((one) => Object.values(one.faults).reduce((a, b) => a + b, 0))} faults: ${violations} violations\n`,
+      `${Object.values(faults).reduce((a, b) => a + b, 0)} faults: ${violations} violations\n`,
   );
 }
 process.exit(broken.length === 0 ? 0 : 1);
 
-function tell({ seed, story, violations }: Outcome): void {
-  process.stdout.write(`seed ${seed}\n${story.map((line) => `  ${line}`).join('\n')}\n`);
+function tell({ tale, story, violations }: Outcome): void {
+  process.stdout.write(`seed ${tale.seed}\n${story.map((line) => `  ${line}`).join('\n')}\n`);
   for (const { minute, law, what } of violations)
     process.stdout.write(`  broken at ${minute} min: ${law}\n    ${what}\n`);
-  const again = `--seed ${seed} --hours ${limits.hours} --nodes ${limits.nodes.join('..')}`;
-  process.stdout.write(`  again: npm run simulate -- ${again}\n\n`);
+  process.stdout.write(`  again: ${again(tale)}\n\n`);
+}
+
+/** The command that plays exactly this history. */
+function again({ seed, hours, nodes, deeds, faults: kinds }: Tale): string {
+  const some = (name: string, list: readonly (string | number)[] | undefined) =>
+    list === undefined ? '' : ` --${name} '${list.join(',') || 'none'}'`;
+  const range = `--seed ${seed} --hours ${hours} --nodes ${nodes.join('..')}`;
+  return `npm run simulate -- ${range}${some('deeds', deeds)}${some('faults', kinds)} --no-shrink`;
 }

@@ -77,6 +77,7 @@ async function act(app: App, action: Action, memory: Memory, until: Millis): Pro
     case 'leave':
       await commands.once('leave', action.instance, {}, within(45_000));
       memory.joins.delete(action.instance);
+      memory.selves.delete(action.instance);
       memory.left.set(action.instance, app.clock.now());
       return;
     case 'create target group':
@@ -124,6 +125,7 @@ async function initialise(
   if (lock === 'take') await app.parameters.record(record);
   const { node } = await app.commands.once('init', instance, given, patience);
   memory.joins.set(instance, { at: app.clock.now(), node, failure: undefined });
+  memory.selves.delete(instance);
 }
 
 /** Remembers each answer: what an instance says of itself is not to be seen on a manager at once. */
@@ -142,6 +144,7 @@ async function join(
     const failure = waits ? undefined : explained(outcome);
     if (failure !== undefined) app.log.warn('a join failed and is tried again', { instance, failure });
     memory.joins.set(instance, { at: app.clock.now(), node, failure });
+    memory.selves.delete(instance);
   }
 }
 

@@ -9,15 +9,15 @@ import {
   type InstanceId,
   type JoinAnswer,
   type Millis,
-  type NodeId,
   type Observed,
   type Seen,
+  type SelfView,
   type SwarmSight,
   seen,
   unseen,
 } from './model/observed.ts';
 import { isGone } from './plan/standing.ts';
-import { managersOf, sight } from './swarm.ts';
+import { managersOf, selves, sight } from './swarm.ts';
 
 /** What this run of the cycle was told by the instances themselves, and can not be seen from outside yet. */
 export interface Memory {
@@ -26,8 +26,10 @@ export interface Memory {
   readonly online: Map<InstanceId, Millis>;
   readonly beats: Map<InstanceId, Millis>;
   readonly completed: Map<InstanceId, Millis>;
-  /** Nodes that no instance was told to become. */
-  readonly strangers: Set<NodeId>;
+  readonly selves: Map<InstanceId, SelfView>;
+  /** When an instance was last asked who it is, whether it answered or not. */
+  readonly asked: Map<InstanceId, Millis>;
+  out: ReadonlyMap<InstanceId, Millis>;
   groups: Seen<readonly Group[]> | undefined;
 }
 export const memory = (): Memory => ({
@@ -36,7 +38,9 @@ export const memory = (): Memory => ({
   online: new Map(),
   beats: new Map(),
   completed: new Map(),
-  strangers: new Set(),
+  selves: new Map(),
+  asked: new Map(),
+  out: new Map(),
   groups: undefined,
 });
 
@@ -52,7 +56,8 @@ export async function observe(app: App, memory: Memory): Promise<Observed> {
   const agents = await attempt(() => agentsOf(app, instances, managersOf(known).length === 0, memory.online));
   const looked = await attempt(() => sight(app, known, agents));
   const swarm: SwarmSight = looked.ok ? looked.value : { kind: 'unknown', why: looked.why };
-  await recalled(app, swarm, memory);
+  await asked(app, swarm, instances, memory);
+  memory.out = outOf(balancer, instances, memory.out, app.clock.now());
   return {
     ...known,
     instances: [...instances, ...(await buried(app, swarm, instances, joins))],
@@ -61,6 +66,8 @@ export async function observe(app: App, memory: Memory): Promise<Observed> {
     balancer,
     groups: memory.groups,
     joins,
+    selves: memory.selves,
+    out: memory.out,
     left,
     beats,
     completed,
@@ -98,25 +105,51 @@ async function agentsOf(
   return new Map(online.map((id) => [id, since.get(id) ?? app.clock.now()]));
 }
 
+/** An instance that was asked is not asked again before then. */
+const ASK_AGAIN = 20_000;
+
 /**
- * Who a node without a label is: its instance was told to join, and the cycle ended before it could be labelled. What it
- * answered then is still to be had. Asked once in a run for each such node; one that nobody told to join stays a stranger.
+ * Asks instances who they are, where the swarm's view does not tell: members whose node is down or not to be found, and all
+ * while there are nodes without a label. A disk may be lost, somebody may have let it leave, a cycle may have ended
+ * before it could label what had joined.
  */
-async function recalled(app: App, swarm: SwarmSight, { joins, strangers }: Memory): Promise<void> {
+async function asked(app: App, swarm: SwarmSight, instances: readonly Instance[], memory: Memory): Promise<void> {
   if (swarm.kind !== 'seen') return;
-  const known = new Set([...joins.values()].map(({ node }) => node));
-  const unknown = swarm.swarm.nodes.filter(
-    ({ id, instance }) => instance === undefined && !known.has(id) && !strangers.has(id),
+  const now = app.clock.now();
+  const { nodes } = swarm.swarm;
+  const explained = new Set([...memory.joins.values()].map(({ node }) => node));
+  const nameless = nodes.some(({ id, instance, state }) => !instance && state === 'ready' && !explained.has(id));
+  const puzzling = instances.filter(({ id, state, stage, group }) => {
+    const joined = memory.joins.get(id);
+    const recently = Math.max(memory.selves.get(id)?.at ?? 0, memory.asked.get(id) ?? 0, joined?.at ?? 0);
+    if (state !== 'running' || group?.state.startsWith('Warmed:') || now - recently < ASK_AGAIN) return false;
+    const mine = nodes.filter((node) => node.instance === id || (joined?.node ?? '') === node.id);
+    if (mine.some((node) => node.state !== 'down')) return false;
+    return nameless || mine.length > 0 || stage === 'member' || stage === 'leaving';
+  });
+  if (puzzling.length === 0) return;
+  for (const { id } of puzzling) memory.asked.set(id, now);
+  const answers = await attempt(() =>
+    selves(
+      app,
+      puzzling.map(({ id }) => id),
+    ),
   );
-  if (unknown.length === 0) return;
-  const told = await attempt(() => app.commands.joined());
-  if (!told.ok) return;
-  for (const { id } of unknown) {
-    const instance = told.value.get(id);
-    if (instance === undefined) strangers.add(id);
-    // Long ago, so that it is told again where it should be Ready and is not.
-    else if (!joins.has(instance)) joins.set(instance, { at: 0, node: id, failure: undefined });
-  }
+  if (answers.ok) for (const [id, self] of answers.value) memory.selves.set(id, self);
+}
+
+/** Two looks in a row have to agree that an instance gets nothing from the balancer any more: one may be stale. */
+function outOf(
+  balancer: Seen<Balancer>,
+  instances: readonly Instance[],
+  before: ReadonlyMap<InstanceId, Millis>,
+  now: Millis,
+) {
+  if (!balancer.ok) return new Map<InstanceId, Millis>();
+  const targets = balancer.value.groups.filter(({ ours }) => ours).flatMap((group) => group.targets);
+  const held = new Set(targets.map(({ instance }) => instance));
+  const out = instances.filter(({ id }) => !held.has(id));
+  return new Map(out.map(({ id }) => [id, before.get(id) ?? now]));
 }
 
 /**

@@ -8,7 +8,9 @@ import type {
   InstanceId,
   LedgerEntry,
   Millis,
+  NodeId,
   Seen,
+  SelfView,
   Swarm,
   SwarmRecord,
   SwarmSight,
@@ -21,6 +23,8 @@ import { holdsView, Self, viewed } from './view.ts';
 const MOST_PAGES = 20;
 /** Milliseconds that an instance has to answer: spent only where nobody does. Within API Gateway's 30 s. */
 const PATIENCE = 20_000;
+/** How long the other managers are waited for once one has answered: what they list is compared before a vote changes. */
+const COMPARED = 1_500;
 
 export interface Known {
   readonly instances: readonly Instance[];
@@ -69,12 +73,19 @@ export async function sight(
 }
 
 async function asked(app: App, ids: readonly InstanceId[]) {
-  const { seen, whole } = await app.commands.observe(ids, 1, PATIENCE, holdsView);
+  let since: Millis | undefined;
+  const enough = (outcomes: ReadonlyMap<InstanceId, Outcome>) => {
+    if (![...outcomes.values()].some(isView)) return false;
+    since ??= app.clock.now();
+    return app.clock.now() - since >= COMPARED;
+  };
+  const { seen, whole } = await app.commands.observe(ids, 1, PATIENCE, enough);
+  const memberships = new Map([...seen].flatMap(([id, one]) => listed(id, one)));
   for (const id of ids) {
     const one = seen.get(id);
-    if (one?.kind !== 'answered' || !holdsView(one.answer)) continue;
+    if (one === undefined || !isView(one)) continue;
     try {
-      return { swarm: viewed(id, await pages(app, id, whole)), seen };
+      return { swarm: viewed(id, await pages(app, id, whole), memberships), seen };
     } catch (error) {
       // Another manager may give a whole view; a view that is not one is no view.
       app.log.warn('a view of the swarm could not be read', { instance: id, why: message(error) });
@@ -89,7 +100,7 @@ async function pages(app: App, id: InstanceId, whole: (id: InstanceId) => Promis
   if (count > MOST_PAGES) throw new Malformed(`the view has ${count} pages`);
   const all = [first];
   for (let page = 2; page <= count; page++) {
-    const next = await app.commands.observe([id], page, PATIENCE, () => true);
+    const next = await app.commands.observe([id], page, PATIENCE);
     all.push(await next.whole(id));
   }
   return all;
@@ -100,6 +111,26 @@ function ours(swarm: Swarm, { record }: Known): SwarmSight {
   if (record?.state !== 'formed' || record.swarm === swarm.id) return { kind: 'seen', swarm };
   const why = `${swarm.from} is in swarm ${swarm.id}, but the record names ${record.swarm}`;
   return { kind: 'unknown', why };
+}
+
+const isView = (one: Outcome): boolean => one.kind === 'answered' && holdsView(one.answer);
+
+/** The managers that a manager lists; nothing of those that can not list the nodes: they may be cut off. */
+function listed(id: InstanceId, one: Outcome): [InstanceId, NodeId[]][] {
+  const managers = isView(one) ? selfOf(one)?.managers : undefined;
+  return managers ? [[id, managers.map(({ NodeID }) => NodeID)]] : [];
+}
+
+/** What each of these instances says of itself; nothing of those that do not answer within a few seconds. */
+export async function selves(app: App, ids: readonly InstanceId[]): Promise<Map<InstanceId, SelfView>> {
+  const { seen } = await app.commands.observe(ids.slice(0, JOIN_BATCH), 1, 8_000);
+  return new Map(
+    [...seen].flatMap(([id, one]): [InstanceId, SelfView][] => {
+      const self = selfOf(one);
+      if (self === undefined) return [];
+      return [[id, { at: app.clock.now(), state: self.state, node: self.node === '' ? undefined : self.node }]];
+    }),
+  );
 }
 
 /** What an instance says of itself; undefined where it did not answer, or answered something else. */

@@ -15,6 +15,11 @@ export const Self = z.looseObject({
   /** Why a manager could not list the nodes. */
   unreadable: z.string().optional(),
   pages: z.int().positive().optional(),
+  /** Every manager that it knows of, itself included where it is one. */
+  managers: z
+    .array(z.looseObject({ NodeID: z.string() }))
+    .nullable()
+    .optional(),
 });
 export type Self = z.infer<typeof Self>;
 
@@ -61,7 +66,7 @@ const ServiceLine = z.tuple([
 const Line = z.union([NodeLine, TasksLine, ServiceLine]);
 
 /** Puts the pages of one view together. Throws Malformed where they are not of one view, or not a view. */
-export function viewed(from: InstanceId, answers: readonly Answer[]): Swarm {
+export function viewed(from: InstanceId, answers: readonly Answer[], memberships: Swarm['memberships']): Swarm {
   const pages = answers.map((answer) => Page.parse(answer));
   const [first] = pages;
   if (first === undefined) throw new Malformed('no page of the view');
@@ -79,6 +84,7 @@ export function viewed(from: InstanceId, answers: readonly Answer[]): Swarm {
     from,
     nodes: lines.flatMap((line) => (line[0] === 'node' ? [node(line, tasks.get(line[1]))] : [])),
     services: lines.flatMap((line) => (line[0] === 'service' ? [service(line)] : [])),
+    memberships,
   };
 }
 

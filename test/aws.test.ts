@@ -20,12 +20,18 @@ async function lab(): Promise<AwsSite> {
   const random = new Random(1);
   const stack = Stack.packaged();
   const nothing = () => {};
-  const ec2 = new Ec2(clock, random, { changed: nothing, groupsChanged: nothing });
+  const ec2 = new Ec2(clock, random, { tagsLate: () => 0, changed: nothing, groupsChanged: nothing });
   const engine = () => engines;
   const ssm = new Ssm(clock, random, stack, ec2, engine, noFaults, nothing);
   const engines = new SimulatedEngines(clock, random, ssm);
   const elbv2 = new Elbv2(clock, random, ec2, engine, { listenersChanged: nothing, draining: nothing });
-  const autoScaling = new AutoScaling(clock, ec2, { launching: nothing, terminating: nothing, terminate: nothing });
+  const autoScaling = new AutoScaling(clock, ec2, {
+    launching: nothing,
+    terminating: nothing,
+    terminate: nothing,
+    stop: nothing,
+    start: nothing,
+  });
   const made = clients({ region: REGION, credentials: { accessKeyId: 'LAB', secretAccessKey: 'LAB' } });
   const answered = (client: { readonly middlewareStack: unknown }, service: Service) =>
     answering(client, async (name, input) => {

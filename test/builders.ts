@@ -56,8 +56,24 @@ export const swarm = (nodes: readonly SwarmNode[], given: Partial<Swarm> = {}): 
   from: instanceId(1),
   nodes,
   services: [],
+  memberships: agreed(nodes),
   ...given,
 });
+
+/** Each manager that answers lists all of them. */
+export function agreed(nodes: readonly SwarmNode[]): Swarm['memberships'] {
+  const managers = nodes.filter((one) => one.role === 'manager' && (one.manager !== undefined || one.state !== 'down'));
+  const ids = managers.map(({ id }) => id);
+  const answering = managers.filter(({ manager, state }) => manager?.reachability === 'reachable' && state !== 'down');
+  return new Map(answering.flatMap(({ instance: id }) => (id === undefined ? [] : [[id, ids] as const])));
+}
+
+/** Those that no group of ours holds, for a minute. */
+function out(instances: readonly Instance[], balancer: Observed['balancer'] | undefined): [string, number][] {
+  const groups = balancer?.ok ? balancer.value.groups.filter(({ ours }) => ours) : [];
+  const held = groups.flatMap(({ targets }) => targets.map(({ instance: id }) => id));
+  return instances.filter(({ id }) => !held.includes(id)).map(({ id }) => [id, NOW - 60_000]);
+}
 
 /** A settled cluster unless told otherwise: its record and ledger fit the swarm. */
 export function observed(
@@ -80,6 +96,8 @@ export function observed(
     balancer: { ok: true, value: { groups: [], listeners: [], rules: [] } },
     groups: { ok: true, value: [] },
     joins: new Map(),
+    selves: new Map(),
+    out: new Map(out(instances, given.balancer)),
     left: new Map(),
     beats: new Map(),
     completed: new Map(),

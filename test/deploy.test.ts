@@ -384,6 +384,8 @@ describe('npm run deploy, in the lab', () => {
 describe('npm run remove, in the lab', () => {
   const published = async () => {
     await site.deploy();
+    // Members are promoted one after another, still.
+    await site.clock.until(() => site.account.settled(), 600_000, 'all managers voting');
     const managers = [...(site.account.autoScaling.groups.get('lab-managers')?.states.keys() ?? [])];
     await site.when(site.account.engines.serve(managers[0] ?? '', 'web', 2));
     const { status } = await site.when(site.account.request('PUT', '/services/web/ports/8080', { targetPort: 80 }));

@@ -17,6 +17,8 @@ export interface LabInstance {
   launched: number;
   terminated: number | undefined;
   readonly tags: Map<string, string>;
+  /** When EC2 begins to show its tags: they lag the launch. */
+  tagsFrom: number;
   readonly interface: { readonly id: string; groups: string[] };
 }
 
@@ -35,6 +37,8 @@ const GROUPS_PER_INTERFACE = 5;
 const RULES_PER_GROUP = 60;
 
 export interface Ec2Hooks {
+  /** Milliseconds by which a newborn's tags lag. */
+  tagsLate(): number;
   changed(instance: LabInstance): void;
   groupsChanged(instance: LabInstance): void;
 }
@@ -66,6 +70,7 @@ export class Ec2 implements Service {
       launched: this.#clock.now(),
       terminated: undefined,
       tags: new Map(options.tags),
+      tagsFrom: this.#clock.now() + this.#hooks.tagsLate(),
       interface: { id: `eni-${this.#random.hex(17)}`, groups: [options.group] },
     };
     this.instances.set(instance.id, instance);
@@ -80,10 +85,14 @@ export class Ec2 implements Service {
     for (let host = 10; ; host++) if (!taken.has(`${subnet}${host}`)) return `${subnet}${host}`;
   }
 
+  #tagsOf = ({ tags, tagsFrom }: LabInstance): ReadonlyMap<string, string> =>
+    tagsFrom <= this.#clock.now() ? tags : new Map();
+
   become(id: string, state: State): void {
     const instance = this.get(id);
     if (instance.state === state) return;
     instance.state = state;
+    if (state === 'pending') instance.launched = this.#clock.now();
     if (state === 'terminated') instance.terminated = this.#clock.now();
     this.#hooks.changed(instance);
   }
@@ -100,10 +109,13 @@ export class Ec2 implements Service {
       const found = [...this.instances.values()].filter(
         (one) =>
           (one.terminated === undefined || this.#clock.now() - one.terminated < REMEMBERED) &&
-          (input.Filters ?? []).every((filter) => passes(one, filter)),
+          (input.Filters ?? []).every((filter) => passes(one, this.#tagsOf(one), filter)),
       );
       const { items, next } = page(found, input.MaxResults, input.NextToken);
-      return { Reservations: items.map((one) => ({ Instances: [shown(one)] })), NextToken: next };
+      return {
+        Reservations: items.map((one) => ({ Instances: [shown(one, this.#tagsOf(one))] })),
+        NextToken: next,
+      };
     }),
 
     ModifyNetworkInterfaceAttribute: operation(
@@ -207,13 +219,17 @@ const groupArn = (id: string | undefined) => `arn:aws:ec2:${REGION}:${ACCOUNT}:s
 export const tagContext = (prefix: string, tags: ReadonlyMap<string, string> | undefined) =>
   Object.fromEntries([...(tags ?? [])].map(([key, value]) => [`${prefix}/${key}`, value]));
 
-function passes(instance: LabInstance, { Name = '', Values = [] }: sdk.Filter): boolean {
+function passes(
+  instance: LabInstance,
+  tags: ReadonlyMap<string, string>,
+  { Name = '', Values = [] }: sdk.Filter,
+): boolean {
   if (Name === 'instance-id') return Values.includes(instance.id);
-  if (Name.startsWith('tag:')) return Values.includes(instance.tags.get(Name.slice(4)) ?? '\0');
+  if (Name.startsWith('tag:')) return Values.includes(tags.get(Name.slice(4)) ?? '\0');
   throw new AwsError('InvalidParameterValue', `The filter '${Name}' is invalid`);
 }
 
-function shown(one: LabInstance): sdk.Instance {
+function shown(one: LabInstance, tags: ReadonlyMap<string, string>): sdk.Instance {
   const alive = one.state !== 'terminated';
   return {
     InstanceId: one.id,
@@ -226,6 +242,6 @@ function shown(one: LabInstance): sdk.Instance {
     NetworkInterfaces: alive
       ? [{ NetworkInterfaceId: one.interface.id, Groups: one.interface.groups.map((GroupId) => ({ GroupId })) }]
       : [],
-    Tags: [...one.tags].map(([Key, Value]) => ({ Key, Value })),
+    Tags: [...tags].map(([Key, Value]) => ({ Key, Value })),
   };
 }

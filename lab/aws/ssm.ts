@@ -27,6 +27,8 @@ export class Ssm implements Service, TokenStore {
   /** Every command ever sent: what tests and people look through. */
   readonly sent: { document: string; instances: readonly string[]; parameters: Readonly<Record<string, string>> }[] =
     [];
+  /** Commands whose output showed a token. */
+  readonly leaks: string[] = [];
   readonly #commands = new Map<string, Command>();
   readonly #clock: LabClock;
   readonly #random: Random;
@@ -92,12 +94,6 @@ export class Ssm implements Service, TokenStore {
         })),
       ],
     ),
-
-    ListCommands: operation((input: sdk.ListCommandsRequest) => {
-      const document = input.Filters?.find(({ key }) => key === 'DocumentName')?.value;
-      const found = [...this.#commands.values()].filter((one) => one.document === document).toReversed();
-      return { Commands: found.slice(0, input.MaxResults).map(({ id }) => ({ CommandId: id })) };
-    }),
 
     ListCommandInvocations: operation((input: sdk.ListCommandInvocationsRequest) => {
       const command = this.#command(input.CommandId);
@@ -195,6 +191,7 @@ export class Ssm implements Service, TokenStore {
       const done = (status: string, ran?: Ran) => {
         one.status = status;
         one.output = ran?.stdout ?? '';
+        if (/SWMTKN/.test(one.output + (ran?.stderr ?? ''))) this.leaks.push(`${document.name} on ${id}`);
         one.error = ran?.stderr ?? '';
         failed ||= status !== 'Success';
         open--;
@@ -206,7 +203,12 @@ export class Ssm implements Service, TokenStore {
         this.#engines()
           .run(id, act, document.script, parameters)
           .then(
-            (ran) => (fault === 'lost' ? done('TimedOut') : done(ran.code === 0 ? 'Success' : 'Failed', ran)),
+            (ran) => {
+              if (fault === 'lost') return done('TimedOut');
+              const status = ran.code === 0 ? 'Success' : 'Failed';
+              const stdout = fault === 'cut off' ? ran.stdout.slice(0, ran.stdout.length / 2) : ran.stdout;
+              return done(status, { ...ran, stdout });
+            },
             (error: unknown) => done('Failed', { code: 1, stdout: '', stderr: String(error) }),
           );
       });

@@ -25,6 +25,8 @@ export interface Engines {
   boot(host: Host): Promise<void>;
   /** The instance is gone: its engine, containers and disk too. */
   destroy(id: string): Promise<void>;
+  /** The instance is stopped, its disk stays. Only the model can be started again after it. */
+  halt?(id: string): void;
   /** Runs a document's script on the instance, its parameters in the environment as SSM_NAME. */
   run(id: string, act: ActName, script: string, parameters: Readonly<Record<string, string>>): Promise<Ran>;
   /** Whether the instance's security group lets the other nodes through. */

@@ -21,6 +21,7 @@ const TIMES = {
   election: [9_900, 11_000],
   taskStops: [300, 2_500],
   taskStarts: [400, 1_500],
+  returns: [500, 6_000],
   joinTimeout: 20_000,
 } as const;
 const PAGE = 20_000;
@@ -55,7 +56,7 @@ interface Node {
   /** Takes part in Raft from then on; undefined while it does not. */
   votesFrom: number | undefined;
   availability: 'active' | 'pause' | 'drain';
-  readonly readyFrom: number;
+  readyFrom: number;
   /** When the managers notice that it does not answer; undefined while it does. */
   downFrom: number | undefined;
   readonly labels: Map<string, string>;
@@ -63,20 +64,33 @@ interface Node {
 }
 interface Swarm {
   readonly id: string;
-  readonly token: string;
+  token: string;
   readonly nodes: Map<string, Node>;
   readonly services: Map<string, Service>;
   tasks: Task[];
   leader: string;
   /** No leader until then. */
   leaderFrom: number;
+  /** Who the managers were from when on: each manager learns of a change after a moment of its own. */
+  readonly memberships: { readonly at: number; readonly ids: readonly string[] }[];
 }
 interface Machine extends Host {
+  /** Its engine runs. */
   up: boolean;
   open: boolean;
   swarm: Swarm | undefined;
   node: string | undefined;
   pending: boolean;
+  /** Machines reach those of the same side of the network only; usually there is one side. */
+  side: number;
+  /** Its engine does not answer until then. */
+  hungUntil: number;
+  /** How late it learns who the managers are. */
+  readonly lag: number;
+  /** Changes with each start of the engine: what an act began in an earlier one ends with it. */
+  life: number;
+  /** Its engine can not be used at all: as where Docker was never installed. */
+  broken: boolean;
 }
 
 class Refusal extends Error {
@@ -96,8 +110,11 @@ export class SimulatedEngines implements Engines {
   #asked = 0;
   /** Every swarm that was ever initialised. */
   readonly swarms: { readonly id: string }[] = [];
-  /** Told of each act that has changed something: the machine, the act, and whether the swarm has a majority after it. */
-  onAct: (id: string, act: ActName, parameters: Readonly<Record<string, string>>, quorum: boolean) => void = () => {};
+  /** Told of each act of ours, before and after it does what it does. */
+  onAct: (when: 'before' | 'after', id: string, act: ActName, given: Readonly<Record<string, string>>) => void =
+    () => {};
+  /** Asked of each new machine: whether its engine can not be used. */
+  onBoot: (id: string) => boolean = () => false;
 
   constructor(clock: LabClock, random: Random, tokens: TokenStore) {
     this.#clock = clock;
@@ -106,13 +123,102 @@ export class SimulatedEngines implements Engines {
   }
 
   async boot(host: Host): Promise<void> {
-    this.#machines.set(host.id, { ...host, up: true, open: false, swarm: undefined, node: undefined, pending: false });
+    const here = this.#machines.get(host.id);
+    if (here !== undefined) return this.#starts(here);
+    const fresh = { up: true, open: false, swarm: undefined, node: undefined, pending: false };
+    this.#machines.set(host.id, {
+      ...host,
+      ...fresh,
+      side: 0,
+      hungUntil: 0,
+      life: 0,
+      broken: this.onBoot(host.id),
+      lag: this.#random.between(0, 3_000),
+    });
+  }
+
+  /** The instance stops, or its engine does: its disk stays. */
+  halt(id: string): void {
+    const machine = this.#machines.get(id);
+    if (machine === undefined) return;
+    machine.up = false;
+    machine.life++;
+    this.#reached(machine.swarm);
+  }
+
+  /** The engine is started anew, and answers again after a while. */
+  restart(id: string, milliseconds: number): void {
+    this.halt(id);
+    this.#clock.after(milliseconds, () => {
+      const machine = this.#machines.get(id);
+      if (machine !== undefined) this.#starts(machine);
+    });
+  }
+
+  #starts(machine: Machine): void {
+    machine.up = true;
+    machine.pending = false;
+    this.#reached(machine.swarm);
+  }
+
+  /** Its disk is lost: it is in no swarm, and whoever it was no longer answers. */
+  wipe(id: string): void {
+    const machine = this.#machines.get(id);
+    if (machine === undefined) return;
+    machine.life++;
+    this.#lost(machine);
+  }
+
+  /** Its engine neither answers nor is heard of for a while. */
+  hang(id: string, milliseconds: number): void {
+    const machine = this.#machines.get(id);
+    if (machine === undefined) return;
+    machine.hungUntil = this.#clock.now() + milliseconds;
+    this.#reached(machine.swarm);
+    this.#clock.after(milliseconds + 1, () => this.#reached(machine.swarm));
+  }
+
+  /** Puts machines on a side of the network of their own; 0 is where the others are. */
+  cut(ids: readonly string[], side: number): void {
+    const touched = ids.flatMap((id) => this.#machines.get(id) ?? []);
+    for (const machine of touched) machine.side = side;
+    for (const swarm of new Set(touched.map(({ swarm: its }) => its))) this.#reached(swarm);
+  }
+
+  /** A person's command on a manager. Throws where the engine refuses. */
+  async byHand(manager: string, act: ActName, given: Readonly<Record<string, string>>): Promise<void> {
+    await this.#acts[act](this.#machine(manager), given);
+  }
+
+  /** Somebody's own machine, which no EC2 instance of ours is, joins with the token. */
+  intrude(manager: string, name: string): void {
+    const { swarm } = this.#member(this.#machine(manager));
+    const machine: Machine = {
+      id: name,
+      address: '10.99.0.9',
+      hostname: name,
+      up: true,
+      open: true,
+      swarm,
+      node: undefined,
+      pending: false,
+      side: 0,
+      hungUntil: 0,
+      lag: 0,
+      life: 0,
+      broken: false,
+    };
+    const node = this.#node0(machine, 'worker', 200);
+    machine.node = node.id;
+    this.#machines.set(name, machine);
+    swarm.nodes.set(node.id, node);
   }
 
   async destroy(id: string): Promise<void> {
     const machine = this.#machines.get(id);
     if (machine === undefined) return;
     machine.up = false;
+    machine.life++;
     this.#lost(machine);
     this.#machines.delete(id);
   }
@@ -124,10 +230,16 @@ export class SimulatedEngines implements Engines {
 
   async run(id: string, act: ActName, _script: string, parameters: Readonly<Record<string, string>>): Promise<Ran> {
     const machine = this.#machine(id);
+    const { life } = machine;
     await this.#takes(TIMES.command);
+    if (machine.hungUntil > this.#clock.now()) await this.#clock.sleep(machine.hungUntil - this.#clock.now());
     try {
+      if (machine.broken) throw new Refusal('no-docker', 'there is no docker command on this instance');
+      if (!machine.up) throw new Refusal('engine-down', 'the docker engine does not answer');
+      this.onAct('before', id, act, parameters);
       const answer = await this.#acts[act](machine, parameters);
-      this.onAct(id, act, parameters, machine.swarm === undefined || this.#majority(machine.swarm));
+      this.onAct('after', id, act, parameters);
+      if (machine.life !== life) throw new Refusal('engine-down', 'the docker engine does not answer');
       return { code: 0, stdout: `${JSON.stringify({ ok: true, ...answer })}\n`, stderr: '' };
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
@@ -138,7 +250,8 @@ export class SimulatedEngines implements Engines {
 
   async probe(id: string, port: number): Promise<boolean> {
     const machine = this.#machines.get(id);
-    if (!machine?.up || !machine.open || machine.swarm === undefined) return false;
+    if (machine === undefined || !this.#works(machine) || !machine.open || machine.swarm === undefined) return false;
+    if (machine.side !== 0) return false;
     return [...machine.swarm.services.values()].some(({ ports }) => ports.some((one) => one.PublishedPort === port));
   }
 
@@ -193,6 +306,7 @@ export class SimulatedEngines implements Engines {
         node.role = 'manager';
         node.wasManager = true;
         node.votesFrom = this.#clock.now() + TIMES.reachable;
+        this.#remembered(this.#quorate(machine));
       }
       return { node: NODE };
     },
@@ -206,6 +320,7 @@ export class SimulatedEngines implements Engines {
       }
       node.role = 'worker';
       node.votesFrom = undefined;
+      this.#remembered(swarm);
       if (swarm.leader === node.id) this.#elect(swarm, 0);
       return { node: NODE };
     },
@@ -244,7 +359,7 @@ export class SimulatedEngines implements Engines {
     recover: async (machine) => {
       const { swarm, node } = this.#member(machine);
       if (node.role !== 'manager') throw new Refusal('not-a-manager', 'this instance is no manager');
-      if (!this.#hasQuorum(machine.swarm)) {
+      if (!this.#hasQuorum(machine.swarm, machine.side)) {
         await this.#clock.sleep(TIMES.init);
         for (const other of this.#voters(swarm)) {
           // As Docker leaves them: managers by name, unknown to Raft.
@@ -252,6 +367,9 @@ export class SimulatedEngines implements Engines {
         }
         swarm.leader = node.id;
         swarm.leaderFrom = this.#clock.now();
+        swarm.memberships.length = 0;
+        this.#remembered(swarm);
+        this.#reached(swarm);
       }
       return { cluster: swarm.id, node: node.id };
     },
@@ -272,16 +390,19 @@ export class SimulatedEngines implements Engines {
     const token = this.#tokens.get(given.TOKEN ?? '');
     if (token === undefined) throw new Refusal('no-token', 'the parameter holds no join token');
     const address = (given.MANAGERS ?? '').split(',')[0]?.split(':')[0];
-    const manager = [...this.#machines.values()].find((one) => one.address === address);
-    if (!machine.open || !manager?.up || !manager.open || !this.#hasQuorum(manager.swarm)) {
+    const { life } = machine;
+    const reached = () => this.#dialled(machine, address);
+    if (reached() === undefined) {
       machine.pending = true;
       await this.#clock.sleep(TIMES.joinTimeout);
-      machine.pending = false;
+      if (machine.life === life) machine.pending = false;
       throw new Refusal('join-failed', 'Timeout was reached before node joined.');
     }
-    const { swarm } = this.#member(manager);
+    const swarm = reached();
+    if (swarm === undefined) throw new Refusal('join-failed', 'the manager hung up');
     if (swarm.token !== token) throw new Refusal('token-refused', 'the swarm does not take the stored token');
     await this.#takes(TIMES.join);
+    if (machine.life !== life || reached() === undefined) throw new Refusal('join-failed', 'the join was interrupted');
     const node = this.#node0(machine, 'worker', this.#random.between(...TIMES.ready));
     swarm.nodes.set(node.id, node);
     machine.swarm = swarm;
@@ -290,9 +411,18 @@ export class SimulatedEngines implements Engines {
     return { state: 'active', node: node.id };
   }
 
+  /** The swarm of the manager that a machine reaches at an address. */
+  #dialled(machine: Machine, address: string | undefined): Swarm | undefined {
+    const manager = [...this.#machines.values()].find((one) => one.address === address);
+    if (manager === undefined || !machine.open || !this.#works(manager) || !manager.open) return undefined;
+    if (manager.side !== machine.side || !this.#hasQuorum(manager.swarm, manager.side)) return undefined;
+    return manager.swarm;
+  }
+
   async #publish(machine: Machine, given: Readonly<Record<string, string>>): Promise<object> {
     const { CHANGE, SERVICE = '', PUBLISHED, TARGET, PROTOCOL = 'tcp' } = given;
-    if (!this.#hasQuorum(machine.swarm)) throw new Refusal('no-manager', 'The swarm does not have a leader.');
+    if (!this.#hasQuorum(machine.swarm, machine.side))
+      throw new Refusal('no-manager', 'The swarm does not have a leader.');
     const swarm = this.#quorate(machine);
     const services = [...swarm.services.values()];
     const service = services.find(({ id, name }) => id === SERVICE || name === SERVICE);
@@ -342,9 +472,10 @@ export class SimulatedEngines implements Engines {
       control: node.role === 'manager',
       cluster: swarm.id,
       address: machine.address,
+      managers: this.#remoteManagers(swarm, machine),
     };
     if (node.role !== 'manager') return self;
-    if (!this.#hasQuorum(swarm)) return { ...self, unreadable: 'The swarm does not have a leader.' };
+    if (!this.#hasQuorum(swarm, machine.side)) return { ...self, unreadable: 'The swarm does not have a leader.' };
     const view = gzipSync(this.#view(swarm), { level: 9 }).toString('base64');
     const pages = Math.max(1, Math.ceil(view.length / PAGE));
     const chunk = view.slice((page - 1) * PAGE, page * PAGE);
@@ -382,15 +513,118 @@ export class SimulatedEngines implements Engines {
       tasks: [],
       leader: node.id,
       leaderFrom: this.#clock.now(),
+      memberships: [{ at: this.#clock.now(), ids: [node.id] }],
     };
     machine.node = node.id;
     this.swarms.push(machine.swarm);
   }
 
-  /** Whether a majority of the voters is up, whoever leads them. */
-  #majority(swarm: Swarm): boolean {
+  #remembered(swarm: Swarm): void {
+    swarm.memberships.push({ at: this.#clock.now(), ids: this.#voters(swarm).map(({ id }) => id) });
+  }
+
+  /** As `docker info` lists them: none on a worker that was never told. */
+  #remoteManagers(swarm: Swarm, { lag }: Machine): { NodeID: string; Addr: string }[] {
+    const from = this.#clock.now() - lag;
+    const known = swarm.memberships.findLast(({ at }) => at <= from) ?? swarm.memberships[0];
+    return (known?.ids ?? []).flatMap((id) => {
+      const node = swarm.nodes.get(id);
+      return node === undefined ? [] : [{ NodeID: id, Addr: `${node.address}:2377` }];
+    });
+  }
+
+  #works = ({ up, hungUntil, broken }: Machine): boolean => up && !broken && hungUntil <= this.#clock.now();
+
+  /** The machine that a node lives on, where it does today. */
+  #machineOf(swarm: Swarm, node: Node): Machine | undefined {
+    const machine = this.#machines.get(node.host);
+    return machine?.swarm === swarm && machine.node === node.id && this.#works(machine) ? machine : undefined;
+  }
+
+  /** The side of the network on which a majority of the voters is. */
+  #mainSide(swarm: Swarm): number | undefined {
     const voters = this.#voters(swarm);
-    return voters.filter(({ downFrom }) => downFrom === undefined).length >= Math.floor(voters.length / 2) + 1;
+    const sides = voters.flatMap((node) => this.#machineOf(swarm, node)?.side ?? []);
+    return sides.find((side) => sides.filter((one) => one === side).length >= Math.floor(voters.length / 2) + 1);
+  }
+
+  /**
+   * Whether a majority of the voters of an instance's swarm answers, as far as its managers can know: who fell silent a
+   * moment ago is not missed yet. True where it is in no swarm.
+   */
+  hasMajority(id: string): boolean {
+    const swarm = this.#machines.get(id)?.swarm;
+    if (swarm === undefined) return true;
+    const voters = this.#voters(swarm);
+    return voters.filter((node) => this.#state(node) !== 'down').length >= Math.floor(voters.length / 2) + 1;
+  }
+
+  /** The instances whose votes count in the swarm of one of them. */
+  voters(id: string): string[] {
+    const swarm = this.#machines.get(id)?.swarm;
+    return swarm === undefined ? [] : this.#voters(swarm).map(({ host }) => host);
+  }
+
+  /** Instances that hold a vote in any swarm on their disks, whether they run or not. */
+  holders(): string[] {
+    return [...this.#machines.values()]
+      .filter(({ swarm, node }) => swarm?.nodes.get(node ?? '')?.votesFrom !== undefined)
+      .map(({ id }) => id);
+  }
+
+  /** An instance whose engine can be asked, by a person, for what the swarm does now. */
+  someManager(): string | undefined {
+    return [...this.#machines.values()].find(
+      (one) =>
+        this.#works(one) &&
+        one.swarm?.nodes.get(one.node ?? '')?.role === 'manager' &&
+        this.#hasQuorum(one.swarm, one.side),
+    )?.id;
+  }
+
+  /** The names of the services there are. */
+  serviceNames(): string[] {
+    const swarms = new Set([...this.#machines.values()].flatMap(({ swarm }) => (swarm === undefined ? [] : [swarm])));
+    return [...swarms].flatMap(({ services }) => [...services.values()].map(({ name }) => name));
+  }
+
+  /** An operator's `docker service rm`. */
+  unserve(manager: string, name: string): void {
+    const swarm = this.#quorate(this.#machine(manager));
+    for (const service of swarm.services.values()) {
+      if (service.name !== name) continue;
+      swarm.services.delete(service.id);
+      for (const task of swarm.tasks) if (task.service === service.id) task.stopsAt = this.#clock.now();
+    }
+  }
+
+  /** Removes a label of a node, by hand. */
+  unlabel(id: string): void {
+    const { swarm, node } = this.#machines.get(id) ?? {};
+    swarm?.nodes.get(node ?? '')?.labels.delete('swarm-mesh.instance');
+  }
+
+  /** A person makes the join tokens invalid. */
+  rotateByHand(manager: string): void {
+    const swarm = this.#quorate(this.#machine(manager));
+    swarm.token = `SWMTKN-1-${this.#random.id()}${this.#random.id()}-${this.#random.id()}`;
+  }
+
+  /** What changes at the managers when machines are reached, or are not, any more. */
+  #reached(swarm: Swarm | undefined): void {
+    if (swarm === undefined) return;
+    const main = this.#mainSide(swarm);
+    const now = this.#clock.now();
+    for (const node of swarm.nodes.values()) {
+      const machine = this.#machineOf(swarm, node);
+      const answers = machine !== undefined && (main === undefined || machine.side === main);
+      if (!answers && node.downFrom === undefined) this.#missed(swarm, node);
+      if (answers && node.downFrom !== undefined) {
+        node.downFrom = undefined;
+        node.readyFrom = now + this.#random.between(...TIMES.returns);
+        this.#clock.after(node.readyFrom - now + 1, () => this.#schedule(swarm));
+      }
+    }
   }
 
   /** The nodes that any swarm knows, as its managers see them now. */
@@ -443,6 +677,10 @@ export class SimulatedEngines implements Engines {
     machine.node = undefined;
     const node = id === undefined ? undefined : swarm?.nodes.get(id);
     if (swarm === undefined || node === undefined) return;
+    this.#missed(swarm, node);
+  }
+
+  #missed(swarm: Swarm, node: Node): void {
     const wait = this.#random.between(...TIMES.down);
     node.downFrom = this.#clock.now() + wait;
     for (const task of swarm.tasks) if (task.node === node.id) task.stopsAt = this.#clock.now();
@@ -492,12 +730,10 @@ export class SimulatedEngines implements Engines {
   #voters = (swarm: Swarm): Node[] =>
     [...swarm.nodes.values()].filter(({ role, votesFrom }) => role === 'manager' && votesFrom !== undefined);
 
-  #hasQuorum(swarm: Swarm | undefined): swarm is Swarm {
+  #hasQuorum(swarm: Swarm | undefined, side: number): swarm is Swarm {
     if (swarm === undefined || swarm.leaderFrom > this.#clock.now()) return false;
-    if (!this.#majority(swarm)) return false;
-    const up = this.#voters(swarm).filter(
-      ({ votesFrom, downFrom }) => votesFrom !== undefined && downFrom === undefined,
-    );
+    if (this.#mainSide(swarm) !== side) return false;
+    const up = this.#voters(swarm).filter(({ downFrom }) => downFrom === undefined);
     if (!up.some(({ id }) => id === swarm.leader)) this.#elect(swarm, 0);
     return true;
   }
@@ -505,7 +741,7 @@ export class SimulatedEngines implements Engines {
   #quorate(machine: Machine): Swarm {
     const { swarm, node } = this.#member(machine);
     if (node.role !== 'manager') throw new Refusal('not-a-manager', 'This node is not a swarm manager.');
-    if (!this.#hasQuorum(swarm)) throw new Refusal('no-quorum', 'The swarm does not have a leader.');
+    if (!this.#hasQuorum(swarm, machine.side)) throw new Refusal('no-quorum', 'The swarm does not have a leader.');
     return swarm;
   }
 

@@ -2,7 +2,6 @@
 import {
   type CommandInvocation,
   GetCommandInvocationCommand,
-  ListCommandsCommand,
   paginateDescribeInstanceInformation,
   paginateListCommandInvocations,
   SendCommandCommand,
@@ -129,14 +128,17 @@ export function commands(client: SSMClient, config: Config, clock: Clock) {
     },
 
     /**
-     * Asks all of `ids` what they know of the swarm and returns what came, as soon as one of the answers is `enough`.
+     * Asks all of `ids` what they know of the swarm and returns what came, as soon as it is `enough`.
      * Each answer is short; `whole` fetches the view that a manager packs.
      */
-    async observe(ids: readonly InstanceId[], page: number, patience: number, enough: (answer: Answer) => boolean) {
+    async observe(
+      ids: readonly InstanceId[],
+      page: number,
+      patience: number,
+      enough: (outcomes: ReadonlyMap<InstanceId, Outcome>) => boolean = () => false,
+    ) {
       const sent = await send('observe', ids, { PAGE: String(page) });
-      const seen = await outcomes(sent, ids, patience, (so_far) =>
-        [...so_far.values()].some((one) => one.kind === 'answered' && enough(one.answer)),
-      );
+      const seen = await outcomes(sent, ids, patience, enough);
       /** The whole output (24,000 characters) of one instance's part. */
       const whole = async (id: InstanceId): Promise<Answer> => {
         const CommandId = given(sent.get(id), 'command');
@@ -146,32 +148,6 @@ export function commands(client: SSMClient, config: Config, clock: Clock) {
         return parsed(got.StandardOutputContent ?? '');
       };
       return { seen, whole };
-    },
-
-    /**
-     * Which node each instance said that it is, in the joins of the last day: Systems Manager keeps what it was told for
-     * 30 days. Only the newest commands are asked for.
-     */
-    async joined(): Promise<Map<string, InstanceId>> {
-      const since = new Date(clock.now() - 86_400_000).toISOString().replace(/\.\d+Z$/, 'Z');
-      const listed = await client.send(
-        new ListCommandsCommand({
-          MaxResults: 25,
-          Filters: [
-            { key: 'DocumentName', value: documentName(config.cluster, 'join') },
-            { key: 'InvokedAfter', value: since },
-          ],
-        }),
-      );
-      const nodes = new Map<string, InstanceId>();
-      for (const { CommandId } of listed.Commands ?? []) {
-        for (const one of await invocations(given(CommandId, 'CommandId'))) {
-          const result = outcome(one);
-          const node = result.kind === 'answered' ? result.answer.node : undefined;
-          if (node !== undefined && !nodes.has(node)) nodes.set(node, given(one.InstanceId, 'InstanceId'));
-        }
-      }
-      return nodes;
     },
 
     /** Which of the cluster's instances have an SSM agent that is online. */

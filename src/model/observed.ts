@@ -87,6 +87,8 @@ export interface Swarm {
   readonly from: InstanceId;
   readonly nodes: readonly SwarmNode[];
   readonly services: readonly Service[];
+  /** The managers as each manager that answered in time lists them, itself included. */
+  readonly memberships: ReadonlyMap<InstanceId, readonly NodeId[]>;
 }
 
 /** What the eligible instances said when they were asked for a swarm. */
@@ -159,6 +161,13 @@ export interface JoinAnswer {
   readonly failure: string | undefined;
 }
 
+/** What an instance says of itself when it is asked directly: which node it is, of whatever swarm. */
+export interface SelfView {
+  readonly at: Millis;
+  readonly state: 'inactive' | 'pending' | 'active' | 'error' | 'locked';
+  readonly node: NodeId | undefined;
+}
+
 export interface Observed {
   readonly instances: readonly Instance[];
   /**
@@ -173,6 +182,10 @@ export interface Observed {
   /** Read once in a run of the cycle: nobody changes hooks every few seconds. */
   readonly groups: Seen<readonly Group[]>;
   readonly joins: ReadonlyMap<InstanceId, JoinAnswer>;
+  /** Asked of running instances only where the swarm's view does not say who they are. */
+  readonly selves: ReadonlyMap<InstanceId, SelfView>;
+  /** When the balancer was first seen to send an instance nothing, and in every look since, within this run of the cycle. */
+  readonly out: ReadonlyMap<InstanceId, Millis>;
   /** When an instance said that it has left, within this run of the cycle. */
   readonly left: ReadonlyMap<InstanceId, Millis>;
   /** When an instance's hook last got a heartbeat, within this run of the cycle. */

@@ -50,6 +50,8 @@ function phaseOf(one: Standing, observed: Observed, now: Millis): Phase {
   const { stage, since } = one.instance;
   if (stage === 'failed') return 'failed';
   if (isMember(one)) return 'member';
+  // Somebody took its label, or a cycle ended before it got one.
+  if (one.node?.state === 'ready') return 'willing';
   if (stage === 'arriving' && since !== undefined) {
     return now - since > JOIN_DEADLINE && isToBlame(one, observed, now) ? 'late' : 'willing';
   }

@@ -5,6 +5,9 @@ import type { Instance, Millis, Observed, Swarm, SwarmNode } from '../model/obse
 import { completing } from './holding.ts';
 import { isGone, isVoter, type Standing, stays, swarmOf } from './standing.ts';
 
+/** A look that confirms another one is later than this. */
+const CONFIRMED = 400;
+
 /** A node that has left stays Ready on the managers for 7 to 13 s: no reason to tell it again. */
 const LEAVE_AGAIN = 30_000;
 
@@ -21,12 +24,12 @@ export function leaving(all: readonly Standing[], observed: Observed, now: Milli
   );
 }
 
-/** Whether the balancer sends it nothing any more, old connections included. Unknown counts as no. */
-export const isOut = (instance: Instance, { balancer }: Observed): boolean =>
-  balancer.ok &&
-  balancer.value.groups.every(
-    ({ ours, targets }) => !ours || targets.every((target) => target.instance !== instance.id),
-  );
+/**
+ * Whether the balancer sends it nothing any more, old connections included: seen now, and in an earlier look too. Unknown
+ * counts as no.
+ */
+export const isOut = (instance: Instance, { balancer, out }: Observed, now: Millis): boolean =>
+  balancer.ok && now - (out.get(instance.id) ?? now) >= CONFIRMED;
 
 export const isEmpty = (node: SwarmNode): boolean =>
   node.state === 'down' || (node.availability === 'drain' && node.tasks === 0);
@@ -46,7 +49,7 @@ const stopping = (instance: Instance, node: SwarmNode) =>
 function departing(one: Standing, all: readonly Standing[], observed: Observed, now: Millis): Plan {
   const { instance, node, departure } = one;
   if (observed.swarm.kind === 'unknown') return wait(instance, `the swarm can not be read (${observed.swarm.why})`);
-  const out = isOut(instance, observed);
+  const out = isOut(instance, observed, now);
   if (!out && !departure?.urgent) return wait(instance, 'its connections through the balancer end');
   const swarm = swarmOf(observed);
   if (swarm === undefined || node === undefined) {
@@ -86,7 +89,7 @@ function resigning(one: Standing, swarm: Swarm, all: readonly Standing[], observ
   if (node.state === 'down') {
     return act({ do: 'remove', via: swarm.from, node: node.id, force: false, because: 'it has left' });
   }
-  const out = isOut(instance, observed);
+  const out = isOut(instance, observed, now);
   return out ? parting(instance, observed, now) : wait(instance, 'its connections through the balancer end');
 }
 

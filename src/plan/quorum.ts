@@ -1,6 +1,6 @@
 /** Who votes. At most one voter changes at a time, and never so that less than a majority is left to answer. */
 import { type Action, nothing, type Plan } from '../model/action.ts';
-import type { Observed, Settings, SwarmNode } from '../model/observed.ts';
+import type { InstanceId, Observed, Settings, Swarm, SwarmNode } from '../model/observed.ts';
 import { isEmpty } from './leaving.ts';
 import { isGone, isVoter, type Standing, stays, swarmOf } from './standing.ts';
 
@@ -41,10 +41,11 @@ export function quorum(all: readonly Standing[], observed: Observed, settings: S
     return isGone(one.instance) || one.stale.includes(node) || one.departure?.kind === 'leaves';
   });
   const unsettled = voters.filter((node) => !answers(node) && !dead.includes(node));
-  const change = (act: 'promote' | 'demote', node: SwarmNode, because: string): Plan => ({
-    ...nothing,
-    actions: [{ do: act, via: via(act, node), node: node.id, because } satisfies Action],
-  });
+  const change = (act: 'promote' | 'demote', node: SwarmNode, because: string): Plan => {
+    const odd = disagreeing(swarm, voters, node);
+    if (odd !== undefined) return { ...nothing, waits: [odd] };
+    return { ...nothing, actions: [{ do: act, via: via(act, node), node: node.id, because } satisfies Action] };
+  };
   /** A node does not vote itself out: the command's own answer would be lost with its manager. */
   const via = (act: string, node: SwarmNode) => {
     if (act === 'promote') return swarm.from;
@@ -95,6 +96,29 @@ export function quorum(all: readonly Standing[], observed: Observed, settings: S
   }
   return nothing;
 }
+
+/**
+ * Why no vote may change yet: managers that list others than this view does have not heard of the last change, and a swarm
+ * that was changed again then has ended with more voters on paper than there were (for-aws#81). The one that changes now
+ * need not agree: it may be dead.
+ */
+function disagreeing(
+  { memberships, from }: Swarm,
+  voters: readonly SwarmNode[],
+  changed: SwarmNode,
+): string | undefined {
+  const wanted = sorted(voters.map(({ id }) => id));
+  const own = (instance: InstanceId) => instance === changed.instance && instance !== from;
+  const odd = [...memberships].find(([instance, ids]) => !own(instance) && sorted(ids) !== wanted);
+  if (odd !== undefined)
+    return `the managers do not agree yet on who they are: ${odd[0]} lists ${odd[1].length} of ${voters.length}`;
+  const agree = voters.filter(({ instance }) => instance !== undefined && memberships.has(instance)).length;
+  const asked = voters.filter((node) => answers(node) && node.id !== changed.id).length;
+  if (agree >= Math.min(asked, majority(voters.length))) return undefined;
+  return `${agree} of ${voters.length} managers said who the managers are: too few to change one`;
+}
+
+const sorted = (ids: readonly string[]): string => ids.toSorted().join();
 
 function dismissing(
   leaver: SwarmNode,

@@ -1,5 +1,5 @@
 /** Where each instance stands: the one place that pairs EC2's instances with the swarm's nodes. */
-import type { Instance, InstanceId, NodeId, Observed, Swarm, SwarmNode } from '../model/observed.ts';
+import type { Instance, InstanceId, Observed, Swarm, SwarmNode } from '../model/observed.ts';
 
 /** How an instance goes. `leaves`: out of the swarm for good. `rests`: drained, but a member until it is taken back. */
 export type Departure =
@@ -37,24 +37,39 @@ export const isGone = (instance: Instance) => instance.state === 'shutting-down'
 const rank = (node: SwarmNode) =>
   (node.state === 'ready' ? 4 : 0) + (node.state === 'unknown' ? 2 : 0) + (node.manager === undefined ? 0 : 1);
 
-/** Pairs by the label, which only managers write; an unlabelled node by what the instance itself said when it joined. */
+/** Pairs by the label, which only managers write; an unlabelled node by what the instance says of itself. */
 export function standings(observed: Observed): Standing[] {
   const records = new Map<InstanceId, SwarmNode[]>();
   for (const node of nodesOf(observed)) {
-    const instance = node.instance ?? claimant(observed, node.id);
+    const instance = node.instance ?? claimant(observed, node);
     if (instance === undefined) continue;
     records.set(instance, [...(records.get(instance) ?? []), node]);
   }
   return observed.instances.map((instance) => {
-    const [node, ...stale] = (records.get(instance.id) ?? []).toSorted((a, b) => rank(b) - rank(a));
-    return { instance, node, stale, departure: departure(instance) };
+    const sorted = (records.get(instance.id) ?? []).toSorted((a, b) => rank(b) - rank(a));
+    const [node, ...stale] = sorted;
+    const lost = node?.state === 'down' && isElse(instance, node, observed);
+    return { instance, node: lost ? undefined : node, stale: lost ? sorted : stale, departure: departure(instance) };
   });
 }
 
-const claimant = (observed: Observed, node: NodeId) => {
-  for (const [instance, answer] of observed.joins) if (answer.node === node) return instance;
-  return undefined;
-};
+/** The instance itself says that it is not this node, and has not been told to join since: its disk is lost, or it left. */
+function isElse({ id, state }: Instance, node: SwarmNode, { selves }: Observed): boolean {
+  const self = selves.get(id);
+  if (state !== 'running' || self === undefined) return false;
+  return self.state === 'inactive' || (self.state === 'active' && self.node !== undefined && self.node !== node.id);
+}
+
+/**
+ * The instance that says that it is this node. Its address alone proves nothing, since EC2 gives addresses of the dead to
+ * the living; but a node somewhere else than the instance that claims it is not that instance's.
+ */
+function claimant({ instances, joins, selves }: Observed, { id, address }: SwarmNode): InstanceId | undefined {
+  const claims = instances.find(
+    (one) => joins.get(one.id)?.node === id || (selves.get(one.id)?.node === id && one.address === address),
+  );
+  return claims?.id;
+}
 
 export const swarmOf = (observed: Observed): Swarm | undefined =>
   observed.swarm.kind === 'seen' ? observed.swarm.swarm : undefined;

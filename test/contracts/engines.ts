@@ -51,7 +51,7 @@ export function engineContract(name: string, bench: (tokens: TokenStore) => Benc
     }
 
     async function view(from: string = first): Promise<Swarm> {
-      return viewed(from, [(await run(from, 'observe', { PAGE: '1' })) as { ok: boolean }]);
+      return viewed(from, [(await run(from, 'observe', { PAGE: '1' })) as { ok: boolean }], new Map());
     }
 
     async function eventually(what: string, holds: () => Promise<boolean>): Promise<void> {
