@@ -22,7 +22,9 @@ export class Balancer {
   }
 
   #follow(): void {
-    const ports = new Set([...this.#account.elbv2.listeners.values()].map(({ port }) => port));
+    // Datagrams and TLS are AWS's affair: here connections are forwarded as they come.
+    const forwarded = [...this.#account.elbv2.listeners.values()].filter(({ protocol }) => protocol.startsWith('TCP'));
+    const ports = new Set(forwarded.map(({ port }) => port));
     for (const [port, server] of this.#servers) {
       if (ports.has(port)) continue;
       server.close();

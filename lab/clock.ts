@@ -70,8 +70,8 @@ export class RealClock implements LabClock {
 
   now = (): number => Date.now();
 
-  sleep = async (milliseconds: number): Promise<void> => {
-    await delay(milliseconds);
+  sleep = async (milliseconds: number, signal?: AbortSignal): Promise<void> => {
+    await delay(milliseconds, undefined, { ...(signal && { signal }) });
   };
 
   after(milliseconds: number, act: () => void): void {

@@ -25,6 +25,10 @@ const TOKEN: Parameter = {
   description: 'name of the parameter that holds the worker token',
 };
 const REGION: Parameter = { pattern: '^[a-z]{2}(-[a-z]+)+-[0-9]{1,2}$', description: 'region of that parameter' };
+const KEY: Parameter = {
+  pattern: '^(alias/[A-Za-z0-9/_-]{1,200}|arn:[a-z-]+:kms:[A-Za-z0-9:/_-]{1,200})$',
+  description: 'KMS key for it',
+};
 const onNode = (description: string): Act => ({ description, timeout: 30, parameters: { NODE } });
 
 export const acts = {
@@ -44,11 +48,13 @@ export const acts = {
       },
       TOKEN,
       REGION,
-      KEY: {
-        pattern: '^(alias/[A-Za-z0-9/_-]{1,200}|arn:[a-z-]+:kms:[A-Za-z0-9:/_-]{1,200})$',
-        description: 'KMS key for it',
-      },
+      KEY,
     },
+  },
+  rotate: {
+    description: "Rotates the worker's join token and stores the new one.",
+    timeout: 60,
+    parameters: { TOKEN, REGION, KEY },
   },
   join: {
     description: 'Joins this node to the swarm as a worker.',
@@ -91,11 +97,19 @@ export const acts = {
     description: 'Publishes a port of a service, or takes it back.',
     timeout: 30,
     parameters: {
-      CHANGE: { pattern: '^(add|remove)$', description: 'what to do' },
+      CHANGE: { pattern: '^(add|create|remove)$', description: 'what to do' },
       SERVICE: { pattern: '^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$', description: 'name or id of a service' },
       PUBLISHED: { pattern: port, description: 'port on every node' },
       TARGET: { pattern: '^(0|[1-9][0-9]{0,4})$', description: 'port in the containers (0 where it is not needed)' },
       PROTOCOL: { pattern: '^(tcp|udp)$', description: 'protocol' },
+      CERTIFICATE: {
+        pattern: '^(none|arn:aws[a-z-]{0,12}:acm:[a-z0-9-]{1,32}:[0-9]{12}:certificate/[A-Za-z0-9-]{1,64})$',
+        description: 'certificate with which the balancer ends TLS (tcp only), or none',
+      },
+      HEALTH: {
+        pattern: '^(none|/[A-Za-z0-9@%+=:_.~/-]{0,199})$',
+        description: 'path that answers HTTP 200 to 399 while the service is healthy, or none',
+      },
     },
   },
 } as const satisfies Record<string, Act>;

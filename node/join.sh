@@ -15,7 +15,7 @@ report() {
 }
 report
 
-command -v aws >/dev/null 2>&1 || refuse no-aws "there is no aws command on this instance"
+needs_aws
 TOKEN=$(aws ssm get-parameter --region "$SSM_REGION" --name "$SSM_TOKEN" --with-decryption --query Parameter.Value --output text 2>&1) ||
   case $TOKEN in
   *ParameterNotFound*) refuse no-token "$TOKEN" ;;
@@ -41,4 +41,4 @@ done
 case $ANSWER in
 *"join token"* | *fingerprint*) refuse token-refused "the swarm does not take the stored token" ;;
 esac
-refuse join-failed "$(printf '%s' "$ANSWER" | sed 's/SWMTKN[-0-9a-z]*/(token)/g')"
+refuse join-failed "$(redacted "$ANSWER")"

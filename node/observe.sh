@@ -23,6 +23,14 @@ view() {
   [ -n "$SERVICES" ] || return 0
   # shellcheck disable=SC2016,SC2086 # $K and $V are the template's own
   docker service inspect --format "$(template '["service",<json .ID>,<json .Spec.Name>,[<range $K, $V := .Spec.Labels><if eq (printf "%.11s" $K) "swarm-mesh."><json $K>,<json $V>,<end><end>null],<json .Endpoint.Ports>]')" $SERVICES || return 1
+  # A port of the hosts answers only where a task runs: asked of those services that expose one. Tasks that are about to
+  # run count, or each update would take their nodes out of the balancer for a moment.
+  # shellcheck disable=SC2016,SC2086
+  HOSTED=$(docker service inspect --format "$(template '<$ID := .ID><$L := .Spec.Labels><range .Endpoint.Ports><if eq .PublishMode "host"><range $K, $V := $L><if eq (printf "%.17s" $K) "swarm-mesh.expose"><$ID> <end><end><end><end>')" $SERVICES) || return 1
+  for ID in $(printf '%s' "$HOSTED" | tr -s ' ' '\n' | sort -u); do
+    RUN=$(docker service ps --no-resolve --filter desired-state=running --filter desired-state=ready --format "$(template '<.Node>')" "$ID") || return 1
+    printf '["runs","%s",[%s]]\n' "$ID" "$(printf '%s\n' "$RUN" | sed '/^$/d; s/.*/"&"/' | sort -u | tr '\n' ',' | sed 's/,$//')"
+  done
 }
 
 case $SELF in
@@ -38,7 +46,7 @@ case $SELF in
     printf '{"ok":true,%s,"pages":%s,"page":%s,"sum":"%s","view":"%s"}\n' "$SELF" "$PAGES" "$SSM_PAGE" "$SUM" "$CHUNK"
   else
     VIEW=${VIEW:-the nodes could not be listed within 8 s}
-    printf '{"ok":true,%s,"unreadable":%s}\n' "$SELF" "$(text "$(printf '%s' "$VIEW" | cut -c 1-500 | head -n 3)")"
+    printf '{"ok":true,%s,"unreadable":%s}\n' "$SELF" "$(text "$(printf '%s' "$VIEW" | tail -n 3 | cut -c 1-500)")"
   fi
   ;;
 *) printf '{"ok":true,%s}\n' "$SELF" ;;

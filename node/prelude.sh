@@ -37,4 +37,22 @@ engine() {
 # shellcheck disable=SC2317 # not every act asks
 info() { docker info --format "$(template "$1")"; }
 
+# What a command said, without any join token that it named.
+# shellcheck disable=SC2317 # not every act asks
+redacted() { printf '%s' "$1" | sed 's/SWMTKN[-0-9a-z]*/(token)/g'; }
+
+# shellcheck disable=SC2317 # not every act asks
+needs_aws() { command -v aws >/dev/null 2>&1 || refuse no-aws "there is no aws command on this instance"; }
+
+# Stores a worker token in Parameter Store from here: it passes through no log, no event and no command line.
+# shellcheck disable=SC2317 # not every act asks
+store() {
+  # A file that only root reads, in memory where there is a /run: the aws command reads its input twice, so not from stdin.
+  FILE=$(mktemp -p /run 2>/dev/null || mktemp)
+  trap 'rm -f "$FILE"' EXIT
+  printf '{"Name":"%s","Type":"SecureString","KeyId":"%s","Overwrite":true,"Value":"%s"}' "$SSM_TOKEN" "$SSM_KEY" "$1" >"$FILE"
+  OUT=$(aws ssm put-parameter --region "$SSM_REGION" --cli-input-json "file://$FILE" 2>&1 >/dev/null) ||
+    refuse token-not-stored "$(redacted "$OUT")"
+}
+
 docker version >/dev/null 2>&1 || refuse engine-down "the docker engine does not answer"

@@ -49,6 +49,39 @@ const known = {
     schema: flag,
     default: 'false',
   },
+  deregistrationDelay: {
+    shape: 'seconds in which open connections may end before a node leaves the balancer: 0 to 3600',
+    schema: z
+      .string()
+      .regex(/^\d{1,4}$/)
+      .transform(Number)
+      .refine((seconds) => seconds <= 3600),
+    default: '30',
+  },
+  crossZone: {
+    shape: '"true" (the balancer sends from any zone to any: 500 targets in all) or "false" (500 in each zone)',
+    schema: flag,
+    default: 'false',
+  },
+  rebalance: {
+    shape: '"true" (an instance that EC2 recommends to rebalance is replaced) or "false"',
+    schema: flag,
+    default: 'false',
+  },
+  jwtIssuer: {
+    shape:
+      'the https URL of an OpenID Connect issuer, like "https://login.example.com/"; with jwtAudience, or neither (then the API asks for IAM)',
+    schema: z.string().regex(/^(https:\/\/[A-Za-z0-9.-]+(:[0-9]{1,5})?(\/[A-Za-z0-9._~/-]*)?)?$/),
+    default: '',
+  },
+  jwtAudience: {
+    shape: 'whom tokens are for, joined by commas, like "swarm-mesh"; with jwtIssuer, or neither',
+    schema: z
+      .literal('')
+      .transform(() => [])
+      .or(list(/^[A-Za-z0-9._~:/-]{1,200}$/)),
+    default: '',
+  },
 } as const;
 
 export type Name = keyof typeof known;
@@ -72,7 +105,21 @@ export async function parameters(
     faults.push(`  ${spelled(name)}  should be ${one.shape}; ${text === '' ? 'it is missing' : `it is "${text}"`}`);
     return undefined as never;
   };
-  const [cluster, vpc, subnets, managers, scheme, allowedCidrs, addressPool, exposeAll] = [
+  const [
+    cluster,
+    vpc,
+    subnets,
+    managers,
+    scheme,
+    allowedCidrs,
+    addressPool,
+    exposeAll,
+    delay,
+    crossZone,
+    rebalance,
+    jwtIssuer,
+    jwtAudience,
+  ] = [
     await read('cluster'),
     await read('vpc'),
     await read('subnets'),
@@ -81,7 +128,17 @@ export async function parameters(
     await read('allowedCidrs'),
     await read('addressPool'),
     await read('exposeAll'),
+    await read('deregistrationDelay'),
+    await read('crossZone'),
+    await read('rebalance'),
+    await read('jwtIssuer'),
+    await read('jwtAudience'),
   ];
+  // One without the other would leave the API to IAM although somebody meant tokens, or accept tokens for anybody.
+  if (jwtIssuer !== undefined && jwtAudience !== undefined && (jwtIssuer === '') !== (jwtAudience.length === 0)) {
+    const missing = jwtIssuer === '' ? 'jwtIssuer' : 'jwtAudience';
+    faults.push(`  ${spelled(missing)}  should be ${known[missing].shape}; it is missing`);
+  }
   // A plain Error with no stack: osls prints the stack, and a deployer wants the faults.
   if (faults.length > 0) throw Object.assign(new Error(), { stack: `\n${faults.join('\n')}\n` });
   return {
@@ -92,6 +149,10 @@ export async function parameters(
     scheme,
     addressPool,
     exposeAll: String(exposeAll),
+    deregistrationDelay: String(delay),
+    crossZone: String(crossZone),
+    rebalance: String(rebalance),
+    ...access(jwtIssuer, jwtAudience),
     ingress: allowedCidrs.flatMap((CidrIp) =>
       (['tcp', 'udp'] as const).map((IpProtocol) => ({
         IpProtocol,
@@ -101,5 +162,26 @@ export async function parameters(
         Description: 'Clients of published ports (only listeners answer)',
       })),
     ),
+  };
+}
+
+/**
+ * Who may call which routes. With IAM it is policies that tell them apart. A token needs one of a route's scopes; the
+ * operator's opens every route.
+ */
+function access(issuerUrl: string, audience: readonly string[]) {
+  if (issuerUrl === '') {
+    const iam = { type: 'aws_iam' };
+    return { authorizers: {}, access: { read: iam, publish: iam, operate: iam, any: iam } };
+  }
+  const of = (...grants: string[]) => ({ name: 'jwt', scopes: grants.map((grant) => `swarm-mesh/${grant}`) });
+  return {
+    authorizers: { jwt: { type: 'jwt', identitySource: '$request.header.Authorization', issuerUrl, audience } },
+    access: {
+      read: of('read', 'operate'),
+      publish: of('publish', 'operate'),
+      operate: of('operate'),
+      any: of('read', 'publish', 'operate'),
+    },
   };
 }

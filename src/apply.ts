@@ -1,11 +1,14 @@
 /** Carries out a plan's actions. One that fails spares its siblings: what it leaves undone is planned again. */
 import type { App } from './app.ts';
 import { explained } from './aws/commands.ts';
-import { Fault, message } from './errors.ts';
-import { type Action, type NodeLabels, never } from './model/action.ts';
+import { Fault, message, refusal } from './errors.ts';
+import { type Action, isOfBalancer, type NodeLabels, never, subject } from './model/action.ts';
 import { parameters, tags } from './model/names.ts';
 import type { Millis } from './model/observed.ts';
 import type { Memory } from './observe.ts';
+
+const NO_INGRESS =
+  'the recovered swarm has no ingress network: no published port answers. Make one: docker network create --ingress --driver overlay ingress';
 
 export interface Result {
   readonly action: Action;
@@ -21,7 +24,9 @@ export async function apply(app: App, actions: readonly Action[], memory: Memory
         await act(app, action, memory, until);
         return { action, error: undefined };
       } catch (error) {
-        const hint = error instanceof Fault ? error.hint : undefined;
+        const refused = isOfBalancer(action) ? refusal(error) : undefined;
+        if (refused !== undefined) memory.refusals.set(subject(action), { at: app.clock.now(), ...refused });
+        const hint = refused?.todo ?? (error instanceof Fault ? error.hint : undefined);
         app.log.warn('an action failed and is planned again', { action, error: message(error), hint });
         return { action, error };
       }
@@ -47,13 +52,22 @@ async function act(app: App, action: Action, memory: Memory, until: Millis): Pro
       return initialise(app, action, { ...stored, ADDRESS: action.address, ...founding }, memory, within(60_000));
     case 'recover': {
       const answer = await commands.once('recover', action.instance, { ADDRESS: action.address }, within(60_000));
-      return app.parameters.record({ ...action.record, swarm: String(answer.cluster), at: app.clock.now() });
+      if (answer.ingress === false) app.log.error(NO_INGRESS, { instance: action.instance });
+      return app.parameters.record({
+        ...action.record,
+        swarm: String(answer.cluster),
+        at: app.clock.now(),
+        rotated: 0,
+      });
     }
     case 'store token':
       await commands.once('init', action.via, { ...stored, ADDRESS: action.address, ...founding }, within(60_000));
       // Those that it failed are not to wait for their next turn.
       for (const [id, { failure }] of memory.joins) if (failure !== undefined) memory.joins.delete(id);
       return;
+    case 'rotate token':
+      await commands.once('rotate', action.via, { ...stored, KEY: app.config.tokenKey }, within(60_000));
+      return app.parameters.record(action.record);
     case 'record swarm':
       return app.parameters.record(action.record);
     case 'record managers':
@@ -81,9 +95,16 @@ async function act(app: App, action: Action, memory: Memory, until: Millis): Pro
       memory.left.set(action.instance, app.clock.now());
       return;
     case 'create target group':
-      return balancer.createGroup(action.name, action.port, action.protocol);
+      return balancer.createGroup(action.name, action.port, action.protocol, action.health, action.attributes);
+    case 'set health check':
+      return balancer.setHealthCheck(action.group, action.health);
+    case 'set attributes':
+      memory.attributes.delete(action.group);
+      return balancer.setAttributes(action.group, action.protocol, action.attributes);
     case 'create listener':
-      return balancer.createListener(action.port, action.protocol, action.group);
+      return balancer.createListener(action.port, action);
+    case 'modify listener':
+      return balancer.modifyListener(action.listener, action);
     case 'allow':
       return ec2.allow(action.from, action.to, action.protocol);
     case 'revoke':
@@ -100,6 +121,8 @@ async function act(app: App, action: Action, memory: Memory, until: Millis): Pro
       await app.autoScaling.complete(action);
       memory.completed.set(action.instance, app.clock.now());
       return;
+    case 'replace':
+      return app.autoScaling.replace(action.instance);
     case 'heartbeat':
       await app.autoScaling.beat(action);
       memory.beats.set(action.instance, app.clock.now());

@@ -8,10 +8,18 @@ const Environment = z.object({
   ACCOUNT: z.string().regex(/^\d{12}$/),
   AWS_REGION: z.string().min(1),
   MANAGERS: z.enum(['1', '3', '5', '7']).transform(Number),
+  DEREGISTRATION_DELAY: z
+    .string()
+    .regex(/^\d{1,4}$/)
+    .transform(Number)
+    .refine((seconds) => seconds <= 3600),
+  CROSS_ZONE: z.enum(['true', 'false']).transform((text) => text === 'true'),
   ADDRESS_POOL: z.string().includes('/'),
+  REBALANCE: z.enum(['true', 'false']).transform((text) => text === 'true'),
   EXPOSE_ALL: z.enum(['true', 'false']).transform((text) => text === 'true'),
   VPC: z.string().startsWith('vpc-'),
   SWARM_GROUP: z.string().startsWith('sg-'),
+  BALANCER_ADDRESS: z.string().min(1),
   BALANCER_GROUP: z.string().startsWith('sg-'),
   BALANCER: z.string().startsWith('arn:'),
   TOKEN_KEY: z.string().startsWith('arn:'),
@@ -22,9 +30,13 @@ export interface Config extends Settings {
   readonly account: string;
   /** Where overlay networks take their addresses from: nothing that the VPC uses. */
   readonly addressPool: string;
+  /** Whether an instance is replaced when EC2 recommends to rebalance it. */
+  readonly rebalance: boolean;
   readonly region: string;
   readonly vpc: string;
   readonly balancer: string;
+  /** Its name in DNS, where the published ports answer. */
+  readonly balancerAddress: string;
   readonly balancerGroup: string;
   readonly tokenKey: string;
   readonly wakeQueue: string;
@@ -44,10 +56,14 @@ export function config(environment: Readonly<Record<string, string | undefined>>
     region: env.AWS_REGION,
     managers: env.MANAGERS,
     exposeAll: env.EXPOSE_ALL,
+    deregistrationDelay: env.DEREGISTRATION_DELAY,
+    crossZone: env.CROSS_ZONE,
+    rebalance: env.REBALANCE,
     addressPool: env.ADDRESS_POOL,
     vpc: env.VPC,
     swarmGroup: env.SWARM_GROUP,
     balancer: env.BALANCER,
+    balancerAddress: env.BALANCER_ADDRESS,
     balancerGroup: env.BALANCER_GROUP,
     tokenKey: env.TOKEN_KEY,
     wakeQueue: env.WAKE_QUEUE,

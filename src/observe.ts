@@ -1,6 +1,7 @@
 /** One consistent Observed. EC2, Auto Scaling and the stored record have to be read; other sources may be unknown. */
 import type { App } from './app.ts';
 import type { TaggedInstance } from './aws/ec2.ts';
+import type { KnownAttributes } from './aws/elbv2.ts';
 import { message } from './errors.ts';
 import {
   type Balancer,
@@ -9,7 +10,9 @@ import {
   type InstanceId,
   type JoinAnswer,
   type Millis,
+  type NodeId,
   type Observed,
+  type Refused,
   type Seen,
   type SelfView,
   type SwarmSight,
@@ -27,10 +30,17 @@ export interface Memory {
   readonly beats: Map<InstanceId, Millis>;
   readonly completed: Map<InstanceId, Millis>;
   readonly selves: Map<InstanceId, SelfView>;
+  readonly told: Map<NodeId, InstanceId>;
+  /** Nodes that no instance was told to become. */
+  readonly strangers: Set<NodeId>;
   /** When an instance was last asked who it is, whether it answered or not. */
   readonly asked: Map<InstanceId, Millis>;
   out: ReadonlyMap<InstanceId, Millis>;
+  leaderless: Millis | undefined;
   groups: Seen<readonly Group[]> | undefined;
+  /** Of target groups. */
+  readonly attributes: KnownAttributes;
+  readonly refusals: Map<string, Refused>;
 }
 export const memory = (): Memory => ({
   joins: new Map(),
@@ -39,38 +49,50 @@ export const memory = (): Memory => ({
   beats: new Map(),
   completed: new Map(),
   selves: new Map(),
+  told: new Map(),
+  strangers: new Set(),
   asked: new Map(),
   out: new Map(),
+  leaderless: undefined,
   groups: undefined,
+  attributes: new Map(),
+  refusals: new Map(),
 });
 
-export async function observe(app: App, memory: Memory): Promise<Observed> {
-  const { joins, left, beats, completed } = memory;
+/** `patience`: how long managers have to answer, where it should not be as long as usual. */
+export async function observe(app: App, memory: Memory, patience?: Millis): Promise<Observed> {
+  const { joins, left, beats, completed, refusals } = memory;
   const [instances, { record, ledger }, balancer] = await Promise.all([
     instancesOf(app),
     app.parameters.read(),
-    attempt<Balancer>(() => balancerOf(app)),
+    attempt<Balancer>(() => balancerOf(app, memory.attributes)),
   ]);
   const known = { instances, record, ledger };
   if (memory.groups?.ok !== true) memory.groups = await attempt(() => app.autoScaling.tagged());
   const agents = await attempt(() => agentsOf(app, instances, managersOf(known).length === 0, memory.online));
-  const looked = await attempt(() => sight(app, known, agents));
+  const looked = await attempt(() => sight(app, known, agents, patience));
   const swarm: SwarmSight = looked.ok ? looked.value : { kind: 'unknown', why: looked.why };
-  await asked(app, swarm, instances, memory);
+  await asked(app, swarm, instances, memory, patience);
+  const survive = swarm.kind === 'unknown' && (swarm.survivors ?? []).length > 0;
+  memory.leaderless = survive ? (memory.leaderless ?? app.clock.now()) : undefined;
+  await recalled(app, swarm, memory);
   memory.out = outOf(balancer, instances, memory.out, app.clock.now());
   return {
     ...known,
-    instances: [...instances, ...(await buried(app, swarm, instances, joins))],
+    instances: [...instances, ...(await buried(app, swarm, instances, memory))],
     agents,
     swarm,
     balancer,
     groups: memory.groups,
+    leaderless: memory.leaderless,
     joins,
     selves: memory.selves,
+    told: memory.told,
     out: memory.out,
     left,
     beats,
     completed,
+    refusals,
   };
 }
 
@@ -81,9 +103,9 @@ export async function instancesOf(app: App): Promise<Instance[]> {
   return tagged.map((one) => ({ ...one, group: lifecycles.get(one.id) }));
 }
 
-async function balancerOf(app: App): Promise<Balancer> {
+async function balancerOf(app: App, attributes: KnownAttributes): Promise<Balancer> {
   const [groups, listeners, rules] = await Promise.all([
-    app.balancer.groups(),
+    app.balancer.groups(attributes),
     app.balancer.listeners(),
     app.ec2.ingressRules(),
   ]);
@@ -113,7 +135,13 @@ const ASK_AGAIN = 20_000;
  * while there are nodes without a label. A disk may be lost, somebody may have let it leave, a cycle may have ended
  * before it could label what had joined.
  */
-async function asked(app: App, swarm: SwarmSight, instances: readonly Instance[], memory: Memory): Promise<void> {
+async function asked(
+  app: App,
+  swarm: SwarmSight,
+  instances: readonly Instance[],
+  memory: Memory,
+  patience: Millis | undefined,
+): Promise<void> {
   if (swarm.kind !== 'seen') return;
   const now = app.clock.now();
   const { nodes } = swarm.swarm;
@@ -133,9 +161,29 @@ async function asked(app: App, swarm: SwarmSight, instances: readonly Instance[]
     selves(
       app,
       puzzling.map(({ id }) => id),
+      patience,
     ),
   );
   if (answers.ok) for (const [id, self] of answers.value) memory.selves.set(id, self);
+}
+
+/**
+ * Whose a silent node without a label is: its instance was told to join, and has gone before a cycle could label it. What it
+ * answered then is still to be had. Asked once in a run for each such node; one that nobody told to join stays a stranger.
+ */
+async function recalled(app: App, swarm: SwarmSight, { told, strangers }: Memory): Promise<void> {
+  if (swarm.kind !== 'seen') return;
+  const unknown = swarm.swarm.nodes.filter(
+    ({ id, instance, state }) => instance === undefined && state !== 'ready' && !told.has(id) && !strangers.has(id),
+  );
+  if (unknown.length === 0) return;
+  const joined = await attempt(() => app.commands.joined());
+  if (!joined.ok) return;
+  for (const { id } of unknown) {
+    const instance = joined.value.get(id);
+    if (instance === undefined) strangers.add(id);
+    else told.set(id, instance);
+  }
 }
 
 /** Two looks in a row have to agree that an instance gets nothing from the balancer any more: one may be stale. */
@@ -160,12 +208,12 @@ async function buried(
   app: App,
   swarm: SwarmSight,
   instances: readonly Instance[],
-  joins: Memory['joins'],
+  { joins, told }: Memory,
 ): Promise<Instance[]> {
   if (swarm.kind !== 'seen') return [];
   const known = new Set(instances.map(({ id }) => id));
   const labelled = swarm.swarm.nodes.flatMap(({ instance }) => instance ?? []);
-  const strange = [...new Set([...labelled, ...joins.keys()])].filter((id) => !known.has(id));
+  const strange = [...new Set([...labelled, ...joins.keys(), ...told.values()])].filter((id) => !known.has(id));
   if (strange.length === 0) return [];
   const found: TaggedInstance[] = await app.ec2.byId(strange);
   return found.map((one) => ({ ...one, group: undefined })).filter(isGone);

@@ -3,7 +3,7 @@ import { gunzipSync } from 'node:zlib';
 import { z } from 'zod';
 import type { Answer } from './aws/commands.ts';
 import { Malformed } from './errors.ts';
-import type { InstanceId, Service, Swarm, SwarmNode } from './model/observed.ts';
+import type { InstanceId, NodeId, Service, Swarm, SwarmNode } from './model/observed.ts';
 
 export const Self = z.looseObject({
   ok: z.literal(true),
@@ -63,7 +63,8 @@ const ServiceLine = z.tuple([
   z.array(z.string().nullable()),
   z.array(Port).nullable(),
 ]);
-const Line = z.union([NodeLine, TasksLine, ServiceLine]);
+const RunsLine = z.tuple([z.literal('runs'), z.string(), z.array(z.string())]);
+const Line = z.union([NodeLine, TasksLine, ServiceLine, RunsLine]);
 
 /** Puts the pages of one view together. Throws Malformed where they are not of one view, or not a view. */
 export function viewed(from: InstanceId, answers: readonly Answer[], memberships: Swarm['memberships']): Swarm {
@@ -79,11 +80,12 @@ export function viewed(from: InstanceId, answers: readonly Answer[], memberships
     .filter((line) => line !== '')
     .map((line) => Line.parse(JSON.parse(line)));
   const tasks = new Map(lines.flatMap((line) => (line[0] === 'tasks' ? [[line[1], line[2]] as const] : [])));
+  const runs = new Map(lines.flatMap((line) => (line[0] === 'runs' ? [[line[1], line[2]] as const] : [])));
   return {
     id: first.cluster,
     from,
     nodes: lines.flatMap((line) => (line[0] === 'node' ? [node(line, tasks.get(line[1]))] : [])),
-    services: lines.flatMap((line) => (line[0] === 'service' ? [service(line)] : [])),
+    services: lines.flatMap((line) => (line[0] === 'service' ? [service(line, runs.get(line[1]))] : [])),
     memberships,
   };
 }
@@ -103,7 +105,10 @@ function node(line: z.infer<typeof NodeLine>, tasks: number | undefined): SwarmN
   };
 }
 
-function service([, id, name, pairs, ports]: z.infer<typeof ServiceLine>): Service {
+function service(
+  [, id, name, pairs, ports]: z.infer<typeof ServiceLine>,
+  nodes: readonly NodeId[] | undefined,
+): Service {
   const labels: Record<string, string> = {};
   for (let i = 0; i + 1 < pairs.length; i += 2) {
     const [key, value] = [pairs[i], pairs[i + 1]];
@@ -113,6 +118,7 @@ function service([, id, name, pairs, ports]: z.infer<typeof ServiceLine>): Servi
     id,
     name,
     labels,
+    nodes,
     ports: (ports ?? []).flatMap((port) =>
       // Swarm can publish SCTP; no load balancer of AWS takes it.
       port.Protocol === 'sctp'

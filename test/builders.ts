@@ -3,7 +3,14 @@ import type { Instance, Observed, Settings, Swarm, SwarmNode } from '../src/mode
 
 export const NOW = Date.parse('2026-11-23T12:00:00Z');
 export const SWARM_GROUP = 'sg-swarm';
-export const settings: Settings = { cluster: 'test', managers: 3, exposeAll: false, swarmGroup: SWARM_GROUP };
+export const settings: Settings = {
+  cluster: 'test',
+  managers: 3,
+  exposeAll: false,
+  deregistrationDelay: 30,
+  crossZone: false,
+  swarmGroup: SWARM_GROUP,
+};
 
 /** `i-1` and so on become ids of the right shape. */
 export const instanceId = (n: number): string => `i-${String(n).padStart(17, '0')}`;
@@ -23,6 +30,7 @@ export function instance(n: number, given: Partial<Instance> = {}): Instance {
     stage: 'member',
     since: NOW - 3_000_000,
     drain: undefined,
+    recover: undefined,
     group: { name: 'group', state: 'InService' },
     ...given,
   };
@@ -85,7 +93,10 @@ export function observed(
   return {
     instances,
     agents: { ok: true, value: new Map(instances.map(({ id }) => [id, NOW - 60_000])) },
-    swarm: of === undefined ? { kind: 'none', asked: instances.map(({ id }) => id) } : { kind: 'seen', swarm: of },
+    swarm:
+      of === undefined
+        ? { kind: 'none', asked: instances.map(({ id }) => id), orphans: [] }
+        : { kind: 'seen', swarm: of },
     record:
       of === undefined
         ? undefined
@@ -95,12 +106,15 @@ export function observed(
       .toSorted((a, b) => (a.node < b.node ? -1 : 1)),
     balancer: { ok: true, value: { groups: [], listeners: [], rules: [] } },
     groups: { ok: true, value: [] },
+    leaderless: undefined,
     joins: new Map(),
     selves: new Map(),
+    told: new Map(),
     out: new Map(out(instances, given.balancer)),
     left: new Map(),
     beats: new Map(),
     completed: new Map(),
+    refusals: new Map(),
     ...given,
   };
 }

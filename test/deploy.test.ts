@@ -95,6 +95,8 @@ describe('what is asked for', () => {
     [['--scheme', 'public'], '--scheme SCHEME'],
     [['--address-pool', '10.0.0.0/24'], '--address-pool CIDR'],
     [['--allowed-cidrs', '10.0.0.0/33'], '--allowed-cidrs C,D'],
+    [['--deregistration-delay', '3601'], '--deregistration-delay S'],
+    [['--jwt-issuer', 'https://login.example.com/'], '--jwt-audience A,B'],
     [['--nonsense'], '--nonsense'],
     [['stray'], 'stray'],
   ])('%j is refused, by the name of the option', async (args, named) => {
@@ -438,6 +440,10 @@ describe('npm run remove, in the lab', () => {
       site.landlord.clients.elbv2.send(
         new (await import('@aws-sdk/client-elastic-load-balancing-v2')).CreateTargetGroupCommand({
           Name: 'lab-2-8080-tcp',
+          TargetType: 'instance',
+          Port: 8080,
+          Protocol: 'TCP',
+          VpcId: site.account.stack.vpc,
           Tags: [{ Key: 'swarm-mesh:cluster', Value: 'lab-2' }],
         }),
       ),

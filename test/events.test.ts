@@ -16,14 +16,32 @@ describe('the events of AWS', () => {
   });
 
   it('a terminate hook and a spot notice tell of a departure; only the latter leaves a mark', () => {
-    expect(departing(read('terminate-hook'), ACCOUNT)).toMatchObject({ instance: INSTANCE, drain: undefined });
+    expect(departing(read('terminate-hook'), ACCOUNT)).toMatchObject({ instances: [INSTANCE], drain: undefined });
     const notice = departing(read('spot-interruption'), ACCOUNT);
     expect(notice.drain).toBe('spot interruption 2026-11-23T10:00:00Z: EC2 will terminate it two minutes later');
   });
 
+  it('what AWS announces ahead asks for a replacement first, with the reason', () => {
+    expect(departing(read('rebalance-recommendation'), ACCOUNT)).toMatchObject({
+      instances: [INSTANCE],
+      drain: 'replace: EC2 recommended to rebalance it at 2026-11-23T10:00:00Z',
+    });
+    expect(departing(read('health-scheduled'), ACCOUNT)).toMatchObject({
+      instances: [INSTANCE],
+      drain: 'replace: AWS_EC2_INSTANCE_REBOOT_MAINTENANCE_SCHEDULED on Mon, 7 Dec 2026 06:06:01 GMT',
+    });
+  });
+
+  it('a Health event may name many instances, and other things', () => {
+    const event = read('health-scheduled');
+    const entities = [INSTANCE, 'vol-0a1b2c3d4e5f60718', 'i-0a1b2c3d4e5f60719', INSTANCE];
+    const detail = { ...(event.detail as object), affectedEntities: entities.map((entityValue) => ({ entityValue })) };
+    expect(departing({ ...event, detail }, ACCOUNT).instances).toEqual([INSTANCE, 'i-0a1b2c3d4e5f60719']);
+  });
+
   it.each(['stopping', 'stopped', 'shutting-down', 'terminated'])('an instance that is %s departs', (state) => {
     const event = { ...read('instance-running'), detail: { 'instance-id': INSTANCE, state } };
-    expect(departing(event, ACCOUNT)).toMatchObject({ instance: INSTANCE });
+    expect(departing(event, ACCOUNT)).toMatchObject({ instances: [INSTANCE] });
   });
 
   it('a launch hook without Origin and Destination is one of an older service', () => {
@@ -33,7 +51,8 @@ describe('the events of AWS', () => {
   });
 
   it('every other event is refused by both', () => {
-    const known = ['instance-running', 'launch-hook', 'terminate-hook', 'spot-interruption'];
+    const departures = ['terminate-hook', 'spot-interruption', 'rebalance-recommendation', 'health-scheduled'];
+    const known = ['instance-running', 'launch-hook', ...departures];
     for (const path of globSync('test/events/*.json')) {
       const name = path.replace(/^.*\/|\.json$/g, '');
       if (known.includes(name)) continue;

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { Action } from '../src/model/action.ts';
-import type { Balancer, Observed, Service, TargetGroup } from '../src/model/observed.ts';
+import type { Balancer, Instance, Observed, Service, TargetGroup } from '../src/model/observed.ts';
+import { merged } from '../src/plan/ingress.ts';
 import { plan } from '../src/plan/plan.ts';
-import { merged } from '../src/plan/publishing.ts';
 import { instance, instanceId, NOW, node, nodeId, observed, settings, swarm, voter } from './builders.ts';
 
 const manager = (n: number, given = {}) => instance(n, { role: 'manager', ...given });
@@ -39,7 +39,7 @@ describe('forming', () => {
   it('waits for one that has run for days and was tagged today: it may hold a swarm', () => {
     const old = manager(3, { since: undefined, launched: 0, stage: undefined });
     const seen = observed([manager(1), manager(2), old], undefined, {
-      swarm: { kind: 'none', asked: [instanceId(1), instanceId(2)] },
+      swarm: { kind: 'none', asked: [instanceId(1), instanceId(2)], orphans: [] },
     });
     expect(doing(seen, 'initialise')).toEqual([]);
   });
@@ -52,7 +52,7 @@ describe('forming', () => {
   it('waits for an eligible instance that has not answered: it may hold a swarm', () => {
     const newborn = manager(3, { since: undefined, launched: NOW - 60_000, stage: undefined });
     const seen = observed([manager(1), manager(2), newborn], undefined, {
-      swarm: { kind: 'none', asked: [instanceId(1), instanceId(2)] },
+      swarm: { kind: 'none', asked: [instanceId(1), instanceId(2)], orphans: [] },
     });
     expect(doing(seen, 'initialise')).toEqual([]);
     expect(planned(seen).waits.join()).toContain(`${instanceId(3)} may hold a swarm`);
@@ -73,7 +73,7 @@ describe('forming', () => {
     const holder = manager(9, { state, launched: 0 });
     const seen = observed([...threeManagers, holder], undefined, {
       record,
-      swarm: { kind: 'none', asked: threeManagers.map(({ id }) => id) },
+      swarm: { kind: 'none', asked: threeManagers.map(({ id }) => id), orphans: [] },
     });
     expect(doing(seen, 'initialise')).toHaveLength(times);
   });
@@ -177,6 +177,50 @@ describe('a swarm without a leader', () => {
     expect(planned(seen).notes.join()).toContain('is not recovered by force');
   });
 
+  /** Two of three are stopped, and a person has decided for one, so many minutes ago. */
+  const decided = (minutes: number, given: Partial<Observed> = {}, by: Partial<Instance> = {}) => {
+    const seen = leaderless(['running', 'stopped', 'stopped'], { leaderless: NOW - 30_000, ...given });
+    const recover = NOW - minutes * 60_000;
+    return { ...seen, instances: seen.instances.map((one, i) => (i === 0 ? { ...one, recover, ...by } : one)) };
+  };
+
+  it('is taken over by the survivor that a person decided for, and says who decided, and against what', () => {
+    const [action] = doing(decided(5), 'recover');
+    expect(action).toMatchObject({ instance: instanceId(1), because: expect.stringContaining('a person decided') });
+    expect(action?.because).toContain(`voter ${instanceId(2)} is stopped, not terminated`);
+    const two: Observed['swarm'] = { kind: 'unknown', why: '', survivors: [instanceId(2), instanceId(1)] };
+    expect(doing(decided(5, { swarm: two }), 'recover')).toMatchObject([{ instance: instanceId(1) }]);
+  });
+
+  it.each([
+    ['is 15 minutes old', decided(15)],
+    ['is of the future', decided(-1)],
+    [
+      'was carried out: the record is younger',
+      decided(5, {
+        record: { generation: 1, state: 'formed', instance: instanceId(1), swarm: 'swarm-1', at: NOW - 60_000 },
+      }),
+    ],
+    ['names one that leaves', decided(5, {}, { drain: 'by hand' })],
+    ['names one that is no manager', decided(5, {}, { role: 'worker' })],
+    ['names one that does not hold the swarm', decided(5, { swarm: { kind: 'unknown', why: '', survivors: [] } })],
+    ['is not needed: the swarm answers', decided(5, { swarm: { kind: 'seen', swarm: swarm([voter(1)]) } })],
+    ['was for a swarm that was never formed', decided(5, { record: undefined })],
+    ['may only need an election', decided(5, { leaderless: NOW - 29_000 })],
+    ['may only need an election, which was never seen before', decided(5, { leaderless: undefined })],
+  ])('is not taken over on a decision that %s', (_, seen) => {
+    expect(doing(seen, 'recover')).toEqual([]);
+  });
+
+  it('a decision is used up where the swarm answers after it: the next loss is another one', () => {
+    const seen = decided(5, { swarm: { kind: 'seen', swarm: swarm([voter(1)]) } });
+    const [action] = doing(seen, 'record swarm');
+    expect(action).toMatchObject({ record: { state: 'formed', swarm: 'swarm-1', at: NOW } });
+    expect(doing(decided(16, { swarm: seen.swarm }), 'record swarm')).toEqual([]);
+    const recorded = action?.do === 'record swarm' ? action.record : undefined;
+    expect(doing({ ...seen, record: recorded }, 'record swarm')).toEqual([]);
+  });
+
   it('keeps in the ledger who EC2 says is terminated: it forgets within the hour', () => {
     const [record] = doing(leaderless(['running', 'running', 'terminated']), 'record managers');
     expect(record).toMatchObject({
@@ -186,7 +230,7 @@ describe('a swarm without a leader', () => {
 
   it('is formed anew, in another generation, where every voter is terminated and nobody else may hold it', () => {
     const gone = {
-      swarm: { kind: 'none', asked: [instanceId(4)] },
+      swarm: { kind: 'none', asked: [instanceId(4)], orphans: [] },
       ledger: [entry(1, NOW), entry(2, NOW), entry(3, NOW)],
     } as const;
     const with4 = (given: Partial<Observed>) => {
@@ -388,7 +432,7 @@ describe('leaving', () => {
       },
     ],
     listeners: [{ arn: 'l', port: 8080, protocol: 'tcp', ours: true, group: 'tg' }],
-    rules: [{ id: 'r', from: 8080, to: 8080, protocol: 'tcp' }],
+    rules: [{ id: 'r', from: 8080, to: 8080, protocol: 'tcp', source: 'balancer', ours: true }],
   });
   const empty: Balancer = { groups: [], listeners: [], rules: [] };
   const seen = (
@@ -416,7 +460,7 @@ describe('leaving', () => {
     ['then, as nobody remembers that it left, it is told once more', seen(undefined), ['leave']],
     ['then its hook is completed', seen(undefined, empty, { left: new Map([[leaver.id, NOW]]) }), ['complete hook']],
     [
-      'or at once where it can hear nothing',
+      'or where it has heard nothing for a few seconds',
       seen(undefined, empty, { agents: { ok: true, value: new Map() } }),
       ['complete hook'],
     ],
@@ -515,7 +559,7 @@ describe('publishing', () => {
     ...given,
   });
   const listener = { arn: 'l', port: 8080, protocol: 'tcp', ours: true, group: 'tg' };
-  const rule = { id: 'r', from: 8080, to: 8080, protocol: 'tcp' };
+  const rule = { id: 'r', from: 8080, to: 8080, protocol: 'tcp', source: 'balancer' as const, ours: true };
   const seen = (services: Service[], balancer: Partial<Balancer>) =>
     observed(threeManagers, swarm(three, { services }), {
       balancer: { ok: true, value: { groups: [], listeners: [], rules: [], ...balancer } },
@@ -537,7 +581,7 @@ describe('publishing', () => {
     ['a label for all', web(8080, { 'swarm-mesh.expose': 'true' }), 1],
     ['a label for another port', web(8080, { 'swarm-mesh.expose': '80800' }), 0],
     ['no label', web(8080, {}), 0],
-    ['a port on the hosts', web(8080, label, 'host'), 0],
+    ['a port on the hosts', web(8080, label, 'host'), 1],
   ])('exposes what is asked for: %s', (_, service, times) => {
     expect(doing(seen([service], {}), 'create target group')).toHaveLength(times);
   });
@@ -573,7 +617,7 @@ describe('publishing', () => {
     const groups = [group(), group({ arn: 'tg2', name: 'test-8081-tcp', port: 8081 })];
     const listeners = [listener, { ...listener, arn: 'l2', port: 8081, group: 'tg2' }];
     expect(acts(seen(two, { groups, listeners, rules: [rule] }))).toEqual(['allow']);
-    const both = [rule, { id: 'r2', from: 8080, to: 8081, protocol: 'tcp' }];
+    const both = [rule, { ...rule, id: 'r2', to: 8081 }];
     expect(acts(seen(two, { groups, listeners, rules: both }))).toEqual(['revoke']);
   });
 

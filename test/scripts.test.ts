@@ -65,9 +65,18 @@ describe('the documents', () => {
         REGION: 'us-gov-west-1',
         KEY: 'arn:aws-us-gov:kms:us-gov-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab',
       },
+      rotate: { TOKEN: '/swarm-mesh/lab/worker-token', REGION: 'eu-central-1', KEY: 'alias/swarm-mesh-lab' },
       join: { MANAGERS: '10.0.0.1:2377,10.0.0.2:2377', TOKEN: '/swarm-mesh/lab/worker-token', REGION: 'eu-central-1' },
       label: { LABELS: `${'a'.repeat(25)};i-0a1b2c3d4e5f60718;eu-central-1a;t4g.medium;spot;my_group` },
-      publish: { CHANGE: 'add', SERVICE: 'my-stack_web.1', PUBLISHED: '65535', TARGET: '80', PROTOCOL: 'tcp' },
+      publish: {
+        CHANGE: 'create',
+        SERVICE: 'my-stack_web.1',
+        PUBLISHED: '65535',
+        TARGET: '80',
+        PROTOCOL: 'tcp',
+        CERTIFICATE: 'arn:aws-us-gov:acm:us-gov-west-1:111122223333:certificate/12345678-12ab-34cd-56ef-1234567890ab',
+        HEALTH: '/-/healthy~1/a=b',
+      },
     };
     for (const [act, values] of Object.entries(good)) {
       const document = stack.documents.get(`swarm-mesh-lab-${act}`);
@@ -115,7 +124,7 @@ describe('the scripts on a real shell', () => {
     120_000,
   );
 
-  it.each(['node ls', 'node inspect', 'node ps', 'service ls', 'service inspect'])(
+  it.each(['node ls', 'node inspect', 'node ps', 'service ls', 'service inspect', 'service ps'])(
     'observe: a list that can not be read (%s) is not an empty one',
     (failing) => {
       const docker = join(directory, 'docker');
@@ -128,7 +137,7 @@ describe('the scripts on a real shell', () => {
 case "$1 $2" in
 "${failing}") echo 'The swarm lost its leader.' >&2; exit 1 ;;
 "info --format") echo '"control":true' ;;
-"node ls" | "service ls") echo id ;;
+"node ls" | "service ls" | "service inspect") echo id ;;
 "node inspect") case "$*" in *eq*) echo id ;; *) echo '${node}' ;; esac ;;
 esac
 `,
@@ -141,6 +150,77 @@ esac
       expect(answer.unreadable).toContain('lost its leader');
     },
   );
+
+  it('rotate: what could not be stored is stored by a repeat, and no token is shown on the way', () => {
+    const [docker, aws] = ['docker', 'aws'].map((tool) => join(directory, tool)) as [string, string];
+    const before = [docker, aws].map((tool) => [tool, readFileSync(tool)] as const);
+    const path = (name: string) => join(directory, name);
+    // A swarm that keeps its present token in a file, and a store that fails once and says what it was given.
+    writeFileSync(path('present'), 'SWMTKN-1-ca-0\n');
+    writeFileSync(
+      docker,
+      `#!/bin/sh
+printf '%s\\n' "$*" >>${path('commands')}
+case "$*" in *--rotate*) printf 'SWMTKN-1-ca-%s\\n' "$$" >${path('present')} ;; esac
+case "$*" in *join-token*) cat ${path('present')} ;; esac
+`,
+    );
+    writeFileSync(
+      aws,
+      `#!/bin/sh
+printf '%s\\n' "$*" >>${path('commands')}
+for LAST; do :; done
+if [ ! -e ${path('refused')} ]; then touch ${path('refused')}; cat "\${LAST#file://}" >&2; exit 254; fi
+cp "\${LAST#file://}" ${path('stored')}
+`,
+    );
+    const env = {
+      PATH: `${directory}:${process.env.PATH}`,
+      SSM_TOKEN: '/swarm-mesh/lab/worker-token',
+      SSM_REGION: 'eu-central-1',
+      SSM_KEY: 'alias/lab',
+    };
+    const rotate = () => spawnSync('sh', ['-c', script('rotate')], { env, encoding: 'utf8' });
+    const failed = rotate();
+    const again = rotate();
+    for (const [tool, text] of before) writeFileSync(tool, text);
+
+    expect(JSON.parse(failed.stdout)).toMatchObject({ ok: false, error: 'token-not-stored' });
+    expect(failed.stdout).toContain('(token)');
+    expect(again.stdout).toBe('{"ok":true}\n');
+    expect(JSON.parse(readFileSync(path('stored'), 'utf8'))).toEqual({
+      Name: '/swarm-mesh/lab/worker-token',
+      Type: 'SecureString',
+      KeyId: 'alias/lab',
+      Overwrite: true,
+      Value: readFileSync(path('present'), 'utf8').trim(),
+    });
+    const shown = [failed, again].flatMap(({ stdout, stderr }) => [stdout, stderr]);
+    for (const text of [...shown, readFileSync(path('commands'), 'utf8')]) expect(text).not.toContain('SWMTKN');
+  });
+
+  it.each([
+    ['nothing at all', '', false],
+    ['an ordinary overlay', 'false', false],
+    ['the ingress network', 'true', true],
+  ])('recover: says whether the swarm still has its ingress network (%s)', (_what, network, ingress) => {
+    const docker = join(directory, 'docker');
+    const before = readFileSync(docker);
+    writeFileSync(
+      docker,
+      `#!/bin/sh
+case "$1 $2" in
+"info --format") case "$*" in *Control*) echo true ;; *) echo '"node":"n"' ;; esac ;;
+"network ls") [ -z '${network}' ] || echo id ;;
+"network inspect") echo '${network}' ;;
+esac
+`,
+    );
+    const env = { PATH: `${directory}:${process.env.PATH}`, SSM_ADDRESS: '10.0.0.1' };
+    const { stdout } = spawnSync('sh', ['-c', script('recover')], { env, encoding: 'utf8' });
+    writeFileSync(docker, before);
+    expect(JSON.parse(stdout)).toEqual({ ok: true, ingress, node: 'n' });
+  });
 
   it('keeps what it can of an answer that is not its own: one line of JSON, no control characters', () => {
     const docker = join(directory, 'docker');

@@ -2,8 +2,8 @@
 import type * as sdk from '@aws-sdk/client-ec2';
 import type { LabClock } from '../clock.ts';
 import type { Random } from '../random.ts';
-import { ACCOUNT, REGION } from '../stack.ts';
-import { AwsError, operation, page, type Service } from './service.ts';
+import { ACCOUNT, type NodeRule, REGION } from '../stack.ts';
+import { AwsError, type Need, operation, page, type Service } from './service.ts';
 
 export type State = 'pending' | 'running' | 'stopping' | 'stopped' | 'shutting-down' | 'terminated';
 
@@ -22,15 +22,6 @@ export interface LabInstance {
   readonly interface: { readonly id: string; groups: string[] };
 }
 
-interface Rule {
-  readonly id: string;
-  readonly group: string;
-  readonly protocol: string;
-  readonly from: number;
-  readonly to: number;
-  readonly source: string;
-}
-
 /** EC2 remembers a terminated instance for less than an hour. */
 const REMEMBERED = 3_600_000;
 const GROUPS_PER_INTERFACE = 5;
@@ -46,7 +37,9 @@ export interface Ec2Hooks {
 export class Ec2 implements Service {
   readonly prefix = 'ec2';
   readonly instances = new Map<string, LabInstance>();
-  readonly rules: Rule[] = [];
+  /** Of the nodes' security group: those that were added to it since the stack was made, and the stack's own. */
+  readonly rules: NodeRule[] = [];
+  readonly others: NodeRule[] = [];
   readonly #clock: LabClock;
   readonly #random: Random;
   readonly #hooks: Ec2Hooks;
@@ -104,6 +97,11 @@ export class Ec2 implements Service {
     return instance;
   }
 
+  #tagging = (id: string, tags: readonly sdk.Tag[] | undefined) => ({
+    ...tagContext('aws:ResourceTag', this.instances.get(id)?.tags),
+    'aws:TagKeys': (tags ?? []).map(({ Key = '' }) => Key),
+  });
+
   readonly operations = {
     DescribeInstances: operation((input: sdk.DescribeInstancesRequest) => {
       const found = [...this.instances.values()].filter(
@@ -151,14 +149,33 @@ export class Ec2 implements Service {
         (input.Resources ?? []).map((id) => ({
           action: 'ec2:CreateTags',
           resource: `arn:aws:ec2:${REGION}:${ACCOUNT}:instance/${id}`,
-          context: tagContext('aws:ResourceTag', this.instances.get(id)?.tags),
+          context: this.#tagging(id, input.Tags),
+        })),
+    ),
+
+    DeleteTags: operation(
+      (input: sdk.DeleteTagsRequest) => {
+        for (const { tags } of (input.Resources ?? []).map((id) => this.get(id))) {
+          for (const key of input.Tags === undefined ? [...tags.keys()] : []) tags.delete(key);
+          for (const { Key = '', Value } of input.Tags ?? []) {
+            // With a value, only a tag of that value goes.
+            if (Value === undefined || tags.get(Key) === Value) tags.delete(Key);
+          }
+        }
+        return {};
+      },
+      (input) =>
+        (input.Resources ?? []).map((id) => ({
+          action: 'ec2:DeleteTags',
+          resource: `arn:aws:ec2:${REGION}:${ACCOUNT}:instance/${id}`,
+          context: this.#tagging(id, input.Tags),
         })),
     ),
 
     DescribeSecurityGroupRules: operation((input: sdk.DescribeSecurityGroupRulesRequest) => {
       const groups = input.Filters?.find(({ Name }) => Name === 'group-id')?.Values ?? [];
       const { items, next } = page(
-        this.rules.filter(({ group }) => groups.includes(group)),
+        [...this.others, ...this.rules].filter(({ group }) => groups.includes(group)),
         input.MaxResults,
         input.NextToken,
       );
@@ -171,6 +188,7 @@ export class Ec2 implements Service {
           FromPort: rule.from,
           ToPort: rule.to,
           ReferencedGroupInfo: { GroupId: rule.source },
+          Tags: [...rule.tags].map(([Key, Value]) => ({ Key, Value })),
         })),
         NextToken: next,
       };
@@ -186,18 +204,26 @@ export class Ec2 implements Service {
             from: Number(permission.FromPort),
             to: Number(permission.ToPort),
             source: String(permission.UserIdGroupPairs?.[0]?.GroupId),
+            tags: ruleTags(input),
           };
-          const same = (one: Rule) => JSON.stringify({ ...one, id: '' }) === JSON.stringify({ ...rule, id: '' });
-          if (this.rules.some(same))
+          const of = (one: NodeRule) => [one.group, one.protocol, one.from, one.to, one.source].join();
+          if ([...this.others, ...this.rules].some((one) => of(one) === of(rule)))
             throw new AwsError('InvalidPermission.Duplicate', 'the specified rule already exists');
-          if (this.rules.length >= RULES_PER_GROUP) {
+          if (this.others.length + this.rules.length >= RULES_PER_GROUP) {
             throw new AwsError('RulesPerSecurityGroupLimitExceeded', 'The maximum number of rules has been reached.');
           }
           this.rules.push(rule);
         }
         return { Return: true };
       },
-      (input) => [{ action: 'ec2:AuthorizeSecurityGroupIngress', resource: groupArn(input.GroupId) }],
+      (input): Need[] => {
+        const [action, resource] = ['ec2:AuthorizeSecurityGroupIngress', ruleArn('*')];
+        const context = tagContext('aws:RequestTag', ruleTags(input));
+        const group = { action, resource: groupArn(input.GroupId) };
+        if (Object.keys(context).length === 0) return [group];
+        const tagging = { ...context, 'ec2:CreateAction': 'AuthorizeSecurityGroupIngress' };
+        return [group, { action, resource, context }, { action: 'ec2:CreateTags', resource, context: tagging }];
+      },
     ),
 
     RevokeSecurityGroupIngress: operation(
@@ -209,10 +235,26 @@ export class Ec2 implements Service {
         }
         return { Return: true };
       },
-      (input) => [{ action: 'ec2:RevokeSecurityGroupIngress', resource: groupArn(input.GroupId) }],
+      (input): Need[] => {
+        const action = 'ec2:RevokeSecurityGroupIngress';
+        const rules = (input.SecurityGroupRuleIds ?? []).map((id) => ({
+          action,
+          resource: ruleArn(id),
+          context: tagContext('aws:ResourceTag', this.rules.find((rule) => rule.id === id)?.tags ?? new Map()),
+        }));
+        return [{ action, resource: groupArn(input.GroupId) }, ...rules];
+      },
     ),
   };
 }
+
+const ruleArn = (id: string) => `arn:aws:ec2:${REGION}:${ACCOUNT}:security-group-rule/${id}`;
+const ruleTags = ({ TagSpecifications = [] }: sdk.AuthorizeSecurityGroupIngressRequest) =>
+  new Map(
+    TagSpecifications.filter(({ ResourceType }) => ResourceType === 'security-group-rule').flatMap(({ Tags = [] }) =>
+      Tags.map(({ Key, Value }) => [String(Key), String(Value)] as const),
+    ),
+  );
 
 const groupArn = (id: string | undefined) => `arn:aws:ec2:${REGION}:${ACCOUNT}:security-group/${id}`;
 

@@ -95,6 +95,12 @@ export class Ssm implements Service, TokenStore {
       ],
     ),
 
+    ListCommands: operation((input: sdk.ListCommandsRequest) => {
+      const document = input.Filters?.find(({ key }) => key === 'DocumentName')?.value;
+      const found = [...this.#commands.values()].filter((one) => one.document === document).toReversed();
+      return { Commands: found.slice(0, input.MaxResults).map(({ id }) => ({ CommandId: id })) };
+    }),
+
     ListCommandInvocations: operation((input: sdk.ListCommandInvocationsRequest) => {
       const command = this.#command(input.CommandId);
       const all = [...command.invocations].map(([InstanceId, { status, output }]) => ({

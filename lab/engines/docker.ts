@@ -22,7 +22,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { ActName } from '../../node/documents.ts';
 import { attempt, engineGet, must } from './command.ts';
-import type { Engines, Host, Ran, TokenStore } from './engine.ts';
+import type { Engines, Host, Ran, Served, ServedPort, TokenStore } from './engine.ts';
 import { kernelHasIpvs, type MeshNode, MeshStandIn } from './mesh.ts';
 import { TokenEndpoint } from './token-endpoint.ts';
 
@@ -50,7 +50,7 @@ interface Machine extends Host {
   readonly namespace: string;
   readonly directory: string;
   readonly socket: string;
-  readonly process: ChildProcess;
+  process: ChildProcess;
 }
 
 /** Why engines can not run here; undefined where they can. */
@@ -105,16 +105,33 @@ export class DockerEngines implements Engines {
     await must('ip', ['netns', 'add', namespace]);
     await must('sh', ['-ec', wiring(n, namespace, host.address)]);
     const socket = join(directory, 'docker.sock');
-    const log = openSync(join(directory, 'log'), 'a');
-    const child = spawn('nsenter', [`--net=/run/netns/${namespace}`, ...isolated(host.hostname, directory, socket)], {
-      stdio: ['ignore', log, log],
-      detached: true,
-    });
-    closeSync(log);
-    const machine = { ...host, namespace, directory, socket, process: child };
+    const machine = { ...host, namespace, directory, socket, process: engine(namespace, host.hostname, directory) };
     this.#machines.set(host.id, machine);
     await this.#answering(machine);
     await must('docker', ['-H', `unix://${socket}`, 'import', '--change', `CMD ${web}`, archive, IMAGE]);
+  }
+
+  /** Ends the engine and all that it runs at once, as a crash of the instance does. Its disk stays. */
+  async crash(id: string): Promise<void> {
+    const { process: child } = this.#machine(id);
+    const pid = innermost(child.pid ?? 0);
+    if (pid === undefined) return;
+    const gone = new Promise((resolve) => child.once('exit', resolve));
+    // The first process of its own: the kernel ends the others with it.
+    process.kill(pid, 'SIGKILL');
+    await gone;
+  }
+
+  /** Where an engine keeps its data: says how far it got where nobody can ask it. */
+  disk(id: string): string {
+    return join(this.#machine(id).directory, 'data');
+  }
+
+  /** Starts an engine again that has crashed, on the disk that it had. */
+  async start(id: string): Promise<void> {
+    const machine = this.#machine(id);
+    machine.process = engine(machine.namespace, machine.hostname, machine.directory);
+    await this.#answering(machine);
   }
 
   async destroy(id: string): Promise<void> {
@@ -170,17 +187,38 @@ export class DockerEngines implements Engines {
     });
   }
 
-  async ask(id: string, port: number): Promise<string | undefined> {
+  async ask(id: string, port: number, path = '/'): Promise<string | undefined> {
     const machine = this.#machines.get(id);
-    return machine === undefined ? undefined : asked(machine.address, port);
+    return machine === undefined ? undefined : asked(machine.address, port, path);
   }
 
-  async serve(manager: string, service: string, replicas: number): Promise<void> {
-    const options = ['--detach', '--quiet', '--no-resolve-image', '--name', service, '--replicas', String(replicas)];
-    await must('docker', [
-      ...['-H', `unix://${this.#machine(manager).socket}`, 'service', 'create', ...options],
-      ...['--hostname', '{{.Task.Name}}', IMAGE],
-    ]);
+  async serve(manager: string, service: string, replicas: number, given: Served = {}): Promise<void> {
+    const { socket } = this.#machine(manager);
+    const command = ['-H', `unix://${socket}`, 'service'];
+    const options = ['--detach', '--quiet', '--no-resolve-image', '--replicas', String(replicas)];
+    const labels = Object.entries(given.labels ?? {}).map(([name, value]) => `${name}=${value}`);
+    const ports = (given.ports ?? []).map(published);
+    const each = (option: string, values: readonly string[]) => values.flatMap((value) => [option, value]);
+    const known = await written(socket, service);
+    if (known === undefined) {
+      const own = [...each('--label', labels), ...each('--publish', ports), '--hostname', '{{.Task.Name}}', IMAGE];
+      await must('docker', [...command, 'create', ...options, '--name', service, ...own]);
+      return;
+    }
+    // The command drops a port that is both removed and added: only what differs is named.
+    const without = (all: readonly string[], others: readonly string[]) => all.filter((one) => !others.includes(one));
+    const names = Object.keys(given.labels ?? {});
+    const changes = [
+      ...each('--label-rm', without(known.labels, names)),
+      ...each('--label-add', labels),
+      ...each('--publish-rm', without(known.ports, ports)),
+      ...each('--publish-add', without(ports, known.ports)),
+    ];
+    await must('docker', [...command, 'update', ...options, ...changes, service]);
+  }
+
+  async end(manager: string, service: string): Promise<void> {
+    await must('docker', ['-H', `unix://${this.#machine(manager).socket}`, 'service', 'rm', service]);
   }
 
   async replicas(manager: string, service: string): Promise<{ name: string; instance: string }[]> {
@@ -263,6 +301,43 @@ export class DockerEngines implements Engines {
   }
 }
 
+/** A port as the docker command takes it. */
+const published = ({ published: number, target, protocol, mode }: ServedPort): string =>
+  `published=${number},target=${target},protocol=${protocol},mode=${mode}`;
+
+/** A service as its author wrote it: names of its labels, and its ports; undefined where there is none. */
+async function written(socket: string, service: string): Promise<{ labels: string[]; ports: string[] } | undefined> {
+  const filters = encodeURIComponent(JSON.stringify({ name: [service] }));
+  const found = await engineGet<Written[]>(socket, `/services?filters=${filters}`);
+  // The filter takes beginnings of names, too.
+  const spec = found.find(({ Spec }) => Spec.Name === service)?.Spec;
+  if (spec === undefined) return undefined;
+  const ports = (spec.EndpointSpec?.Ports ?? []).map((one) =>
+    published({
+      published: one.PublishedPort,
+      target: one.TargetPort,
+      protocol: one.Protocol,
+      mode: one.PublishMode,
+    }),
+  );
+  return { labels: Object.keys(spec.Labels ?? {}), ports };
+}
+
+interface Written {
+  readonly Spec: {
+    readonly Name: string;
+    readonly Labels?: Readonly<Record<string, string>>;
+    readonly EndpointSpec?: {
+      readonly Ports?: readonly {
+        readonly PublishedPort: number;
+        readonly TargetPort: number;
+        readonly Protocol: 'tcp' | 'udp';
+        readonly PublishMode: 'ingress' | 'host';
+      }[];
+    };
+  };
+}
+
 /** A pair of interfaces: one on the bridge, one that is eth0 of the instance. */
 const wiring = (n: number, namespace: string, address: string): string => `
   ip link add smesh${n} type veth peer name eth0 netns ${namespace}
@@ -274,14 +349,26 @@ const wiring = (n: number, namespace: string, address: string): string => `
   ip -n ${namespace} route add default via ${GATEWAY}`;
 
 /** Not 'ip netns exec', which mounts a fresh /sys and hides the cgroups from the engine. */
-function isolated(hostname: string, directory: string, socket: string): string[] {
-  const engine = [
-    `dockerd --data-root ${directory}/data --exec-root ${directory}/exec --pidfile ${directory}/docker.pid`,
-    `-H unix://${socket} --storage-driver overlay2`,
+function isolated(hostname: string, directory: string): string[] {
+  const dockerd = [
+    // An instance that starts again finds its /run empty: numbers of processes that are no more would stop the engine.
+    `rm -rf ${directory}/exec ${directory}/docker.pid; exec dockerd --data-root ${directory}/data --exec-root ${directory}/exec`,
+    `--pidfile ${directory}/docker.pid -H unix://${directory}/docker.sock --storage-driver overlay2`,
   ].join(' ');
   const setup = `hostname ${hostname}; mount -t tmpfs tmpfs /run; mkdir -p /run/docker; mount --bind ${ROOT}/resolv.conf /etc/resolv.conf`;
   const own = ['--mount', '--uts', '--pid', '--fork', '--kill-child', '--mount-proc', '--propagation', 'slave'];
-  return ['unshare', ...own, '--', 'sh', '-ec', `${setup}; exec ${engine}`];
+  return ['unshare', ...own, '--', 'sh', '-ec', `${setup}; ${dockerd}`];
+}
+
+/** An engine in its instance's network namespace. */
+function engine(namespace: string, hostname: string, directory: string): ChildProcess {
+  const log = openSync(join(directory, 'log'), 'a');
+  const child = spawn('nsenter', [`--net=/run/netns/${namespace}`, ...isolated(hostname, directory)], {
+    stdio: ['ignore', log, log],
+    detached: true,
+  });
+  closeSync(log);
+  return child;
 }
 
 /** The engine itself, behind nsenter and unshare, which replaces the one and waits for the other. */
@@ -338,9 +425,9 @@ export async function cleared(): Promise<void> {
 }
 
 /** One HTTP request on a new connection; undefined where nobody answers. */
-export function asked(host: string, port: number): Promise<string | undefined> {
+export function asked(host: string, port: number, path = '/'): Promise<string | undefined> {
   return new Promise((resolve) => {
-    const request = get({ host, port, path: '/', timeout: 5_000, agent: false }, (response) => {
+    const request = get({ host, port, path, timeout: 5_000, agent: false }, (response) => {
       let body = '';
       response.setEncoding('utf8').on('data', (text: string) => {
         body += text;

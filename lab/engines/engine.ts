@@ -19,6 +19,18 @@ export interface TokenStore {
   put(name: string, value: string, key: string): void;
 }
 
+/** What an operator writes of a service besides its replicas. */
+export interface Served {
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly ports?: readonly ServedPort[];
+}
+export interface ServedPort {
+  readonly published: number;
+  readonly target: number;
+  readonly protocol: 'tcp' | 'udp';
+  readonly mode: 'ingress' | 'host';
+}
+
 export interface Engines {
   readonly kind: 'simulated' | 'docker';
   /** Starts an engine on an instance. */
@@ -33,10 +45,15 @@ export interface Engines {
   link(id: string, open: boolean): Promise<void>;
   /** Whether something listens on a port of the instance, as a TCP health check sees it. */
   probe(id: string, port: number): Promise<boolean>;
-  /** One request to a port of an instance: the name of the replica that answered, or undefined. */
-  ask(id: string, port: number): Promise<string | undefined>;
-  /** An operator's `docker service create` of a web server that answers with its replica's name. */
-  serve(manager: string, service: string, replicas: number): Promise<void>;
+  /** One request to a port of an instance: the name of the replica that answered, or undefined where none did with 200. */
+  ask(id: string, port: number, path?: string): Promise<string | undefined>;
+  /**
+   * An operator's `docker service create` of a web server that answers with its replica's name, at / and /index.html; or,
+   * where the service is there already, the update that makes it just so.
+   */
+  serve(manager: string, service: string, replicas: number, given?: Served): Promise<void>;
+  /** An operator's `docker service rm`. */
+  end(manager: string, service: string): Promise<void>;
   /** Names of a service's running replicas, each with the instance it runs on. */
   replicas(manager: string, service: string): Promise<{ name: string; instance: string }[]>;
   /** Stops everything it started. */

@@ -6,7 +6,7 @@ import { gzipSync } from 'node:zlib';
 import type { ActName } from '../../node/documents.ts';
 import type { LabClock } from '../clock.ts';
 import type { Random } from '../random.ts';
-import type { Engines, Host, Ran, TokenStore } from './engine.ts';
+import type { Engines, Host, Ran, Served, TokenStore } from './engine.ts';
 
 /** Milliseconds, as measured on Docker 20.10. */
 const TIMES = {
@@ -25,6 +25,8 @@ const TIMES = {
   joinTimeout: 20_000,
 } as const;
 const PAGE = 20_000;
+/** Every node of a swarm listens there. */
+const GOSSIP = 7946;
 
 interface Port {
   readonly Protocol: string;
@@ -35,7 +37,7 @@ interface Port {
 interface Service {
   readonly id: string;
   readonly name: string;
-  readonly replicas: number;
+  replicas: number;
   readonly labels: Map<string, string>;
   ports: Port[];
 }
@@ -252,25 +254,69 @@ export class SimulatedEngines implements Engines {
     const machine = this.#machines.get(id);
     if (machine === undefined || !this.#works(machine) || !machine.open || machine.swarm === undefined) return false;
     if (machine.side !== 0) return false;
-    return [...machine.swarm.services.values()].some(({ ports }) => ports.some((one) => one.PublishedPort === port));
+    if (port === GOSSIP) return true;
+    const on = this.#published(machine.swarm, port);
+    return on !== undefined && (on.mode === 'ingress' || this.#behind(machine, port).length > 0);
   }
 
-  async ask(id: string, port: number): Promise<string | undefined> {
-    if (!(await this.probe(id, port))) return undefined;
-    const swarm = this.#machine(id).swarm;
-    const service = [...(swarm?.services.values() ?? [])].find(({ ports }) =>
-      ports.some((one) => one.PublishedPort === port),
-    );
-    const running = swarm?.tasks.filter((task) => task.service === service?.id && this.#answers(swarm, task)) ?? [];
+  async ask(id: string, port: number, path = '/'): Promise<string | undefined> {
+    if (!(await this.probe(id, port)) || !['/', '/index.html'].includes(path)) return undefined;
+    const running = this.#behind(this.#machine(id), port);
     // As IPVS does: each in turn.
     return running[this.#asked++ % running.length]?.name;
   }
 
-  async serve(manager: string, name: string, replicas: number): Promise<void> {
+  async serve(manager: string, name: string, replicas: number, given: Served = {}): Promise<void> {
     const swarm = this.#quorate(this.#machine(manager));
-    const service: Service = { id: this.#random.id(), name, replicas, labels: new Map(), ports: [] };
-    swarm.services.set(service.id, service);
+    const known = [...swarm.services.values()].find((one) => one.name === name);
+    const ports = (given.ports ?? []).map(({ published, target, protocol, mode }) => ({
+      Protocol: protocol,
+      TargetPort: target,
+      PublishedPort: published,
+      PublishMode: mode,
+    }));
+    const id = known?.id ?? this.#random.id();
+    swarm.services.set(id, { id, name, replicas, labels: new Map(Object.entries(given.labels ?? {})), ports });
     this.#schedule(swarm);
+  }
+
+  async end(manager: string, name: string): Promise<void> {
+    const swarm = this.#quorate(this.#machine(manager));
+    const service = [...swarm.services.values()].find((one) => one.name === name);
+    if (service === undefined) throw new Error(`there is no service ${name}`);
+    swarm.services.delete(service.id);
+    this.#stop(swarm.tasks.filter((task) => task.service === service.id));
+  }
+
+  /** The service of a TCP port, and whether every node answers on it. */
+  #published(swarm: Swarm, port: number): { service: Service; mode: string } | undefined {
+    for (const service of swarm.services.values()) {
+      const found = service.ports.find((one) => one.PublishedPort === port && one.Protocol === 'tcp');
+      if (found !== undefined) return { service, mode: found.PublishMode };
+    }
+    return undefined;
+  }
+
+  /** The tasks that a request to a port of a machine may reach. */
+  #behind({ swarm, node }: Machine, port: number): Task[] {
+    const on = swarm === undefined ? undefined : this.#published(swarm, port);
+    if (swarm === undefined || on === undefined) return [];
+    return swarm.tasks.filter(
+      (task) =>
+        (on.mode === 'ingress'
+          ? task.service === on.service.id
+          : task.node === node && this.#holds(swarm, task, port)) && this.#answers(swarm, task),
+    );
+  }
+
+  /** Whether a task takes a TCP port of its host. */
+  #holds(swarm: Swarm, { service }: Task, port: number): boolean {
+    const ports = swarm.services.get(service)?.ports ?? [];
+    return ports.some((one) => one.PublishMode === 'host' && one.PublishedPort === port && one.Protocol === 'tcp');
+  }
+
+  #stop(tasks: readonly Task[]): void {
+    for (const task of tasks) task.stopsAt ??= this.#clock.now() + this.#random.between(...TIMES.taskStops);
   }
 
   async replicas(manager: string, name: string): Promise<{ name: string; instance: string }[]> {
@@ -298,6 +344,12 @@ export class SimulatedEngines implements Engines {
       if (node.role !== 'manager') throw new Refusal('not-a-manager', 'this instance is a worker of a swarm');
       this.#tokens.put(given.TOKEN ?? '', swarm.token, given.KEY ?? '');
       return { cluster: swarm.id, node: node.id };
+    },
+    rotate: async (machine, given) => {
+      const swarm = this.#quorate(machine);
+      swarm.token = this.#workerToken();
+      this.#tokens.put(given.TOKEN ?? '', swarm.token, given.KEY ?? '');
+      return {};
     },
     join: (machine, given) => this.#join(machine, given),
     promote: async (machine, { NODE = '' }) => {
@@ -371,7 +423,7 @@ export class SimulatedEngines implements Engines {
         this.#remembered(swarm);
         this.#reached(swarm);
       }
-      return { cluster: swarm.id, node: node.id };
+      return { ingress: true, cluster: swarm.id, node: node.id };
     },
     leave: async (machine) => {
       if (machine.swarm === undefined) return {};
@@ -430,17 +482,28 @@ export class SimulatedEngines implements Engines {
     const same = (port: Port) => port.PublishedPort === Number(PUBLISHED) && port.Protocol === PROTOCOL;
     const label = `swarm-mesh.expose.${PUBLISHED}.${PROTOCOL}`;
     const had = service.ports.find(same);
+    const wanted = balancerLabels(service.labels, given);
+    const relabelled = wanted.filter(([name, value]) => service.labels.get(name) !== value);
+    const relabel = () => {
+      for (const [name, value] of relabelled) {
+        if (value === undefined) service.labels.delete(name);
+        else service.labels.set(name, value);
+      }
+    };
+    const done = (changed: boolean, created = false) => ({ service: service.name, changed, created });
     if (CHANGE === 'remove') {
-      if (had === undefined && !service.labels.has(label)) return { service: service.name, changed: false };
+      if (had === undefined && !service.labels.has(label)) return done(false);
+      relabel();
       service.labels.delete(label);
       service.ports = service.ports.filter((port) => !same(port));
-      return { service: service.name, changed: true };
+      return done(true);
     }
     const holder = services.find((one) => one !== service && one.ports.some(same));
     if (holder !== undefined) throw new Refusal('port-taken', holder.name);
-    if (had?.TargetPort === Number(TARGET) && had.PublishMode === 'ingress' && service.labels.has(label)) {
-      return { service: service.name, changed: false };
-    }
+    const fits = had?.TargetPort === Number(TARGET) && had.PublishMode === 'ingress';
+    if (fits && service.labels.get(label) === 'api' && relabelled.length === 0) return done(false);
+    if (CHANGE === 'create' && had !== undefined) throw new Refusal('port-taken', service.name);
+    relabel();
     const port = {
       Protocol: PROTOCOL,
       TargetPort: Number(TARGET),
@@ -449,7 +512,7 @@ export class SimulatedEngines implements Engines {
     };
     service.ports = [...service.ports.filter((one) => !same(one)), port];
     service.labels.set(label, 'api');
-    return { service: service.name, changed: true };
+    return done(true, had === undefined);
   }
 
   #observed(machine: Machine, page: number): object {
@@ -498,16 +561,22 @@ export class SimulatedEngines implements Engines {
     }
     for (const { id, name, labels, ports } of swarm.services.values()) {
       lines.push(['service', id, name, [...[...labels].flat(), null], ports]);
+      const exposes = [...labels.keys()].some((key) => key.startsWith('swarm-mesh.expose'));
+      if (!exposes || !ports.some(({ PublishMode }) => PublishMode === 'host')) continue;
+      const mine = swarm.tasks.filter((task) => task.service === id && task.stopsAt === undefined);
+      lines.push(['runs', id, [...new Set(mine.map((task) => task.node))].toSorted()]);
     }
     return lines.map((line) => `${JSON.stringify(line)}\n`).join('');
   }
+
+  #workerToken = () => `SWMTKN-1-${this.#random.id()}${this.#random.id()}-${this.#random.id()}`;
 
   #found(machine: Machine): void {
     const node = this.#node0(machine, 'manager', 0);
     node.votesFrom = this.#clock.now();
     machine.swarm = {
       id: this.#random.id(),
-      token: `SWMTKN-1-${this.#random.id()}${this.#random.id()}-${this.#random.id()}`,
+      token: this.#workerToken(),
       nodes: new Map([[node.id, node]]),
       services: new Map(),
       tasks: [],
@@ -517,6 +586,12 @@ export class SimulatedEngines implements Engines {
     };
     machine.node = node.id;
     this.swarms.push(machine.swarm);
+  }
+
+  /** The swarms that some instance is in; a machine that is none may hold on to one that is gone. */
+  #ours(): Swarm[] {
+    const machines = [...this.#machines.values()].filter(({ id }) => !id.startsWith('stranger-'));
+    return [...new Set(machines.flatMap(({ swarm }) => (swarm === undefined ? [] : [swarm])))];
   }
 
   #remembered(swarm: Swarm): void {
@@ -584,8 +659,7 @@ export class SimulatedEngines implements Engines {
 
   /** The names of the services there are. */
   serviceNames(): string[] {
-    const swarms = new Set([...this.#machines.values()].flatMap(({ swarm }) => (swarm === undefined ? [] : [swarm])));
-    return [...swarms].flatMap(({ services }) => [...services.values()].map(({ name }) => name));
+    return this.#ours().flatMap(({ services }) => [...services.values()].map(({ name }) => name));
   }
 
   /** An operator's `docker service rm`. */
@@ -629,8 +703,7 @@ export class SimulatedEngines implements Engines {
 
   /** The nodes that any swarm knows, as its managers see them now. */
   nodes(): { id: string; host: string; role: string; state: string; availability: string; label: string }[] {
-    const swarms = new Set([...this.#machines.values()].flatMap(({ swarm }) => (swarm === undefined ? [] : [swarm])));
-    return [...swarms].flatMap(({ nodes }) =>
+    return this.#ours().flatMap(({ nodes }) =>
       [...nodes.values()].map((node) => ({
         id: node.id,
         host: node.host,
@@ -642,10 +715,17 @@ export class SimulatedEngines implements Engines {
     );
   }
 
-  /** Ports that services expose by their labels, as their managers know them. */
-  exposed(): number[] {
+  /** What any swarm's services are like: labels and ports. */
+  services(): { name: string; labels: Record<string, string>; ports: readonly Port[] }[] {
     const swarms = new Set([...this.#machines.values()].flatMap(({ swarm }) => (swarm === undefined ? [] : [swarm])));
     return [...swarms].flatMap(({ services }) =>
+      [...services.values()].map(({ name, labels, ports }) => ({ name, labels: Object.fromEntries(labels), ports })),
+    );
+  }
+
+  /** Ports that services expose by their labels, as their managers know them. */
+  exposed(): number[] {
+    return this.#ours().flatMap(({ services }) =>
       [...services.values()].flatMap(({ ports, labels }) =>
         ports
           .filter((port) => labels.has(`swarm-mesh.expose.${port.PublishedPort}.tcp`))
@@ -706,9 +786,14 @@ export class SimulatedEngines implements Engines {
         if (!usable.some(({ id }) => id === task.node)) task.stopsAt = now + this.#random.between(...TIMES.taskStops);
       }
       const wanted = swarm.tasks.filter((one) => one.service === service.id && one.stopsAt === undefined);
-      for (let i = wanted.length; i < service.replicas && usable.length > 0; i++) {
-        const load = (id: string) => swarm.tasks.filter((one) => one.node === id && one.stopsAt === undefined).length;
-        const node = usable.toSorted((a, b) => load(a.id) - load(b.id))[0];
+      this.#stop(wanted.slice(service.replicas));
+      const onHosts = service.ports.some(({ PublishMode }) => PublishMode === 'host');
+      for (let i = wanted.length; i < service.replicas; i++) {
+        const tasksOf = (id: string) => swarm.tasks.filter((one) => one.node === id && one.stopsAt === undefined);
+        const load = (id: string) => tasksOf(id).length;
+        // A port of a host is there once.
+        const free = usable.filter(({ id }) => !onHosts || !tasksOf(id).some((one) => one.service === service.id));
+        const node = free.toSorted((a, b) => load(a.id) - load(b.id))[0];
         if (node === undefined) break;
         const runsFrom = now + this.#random.between(...TIMES.taskStarts);
         const name = `${service.name}-${this.#random.hex(12)}`;
@@ -766,4 +851,15 @@ export class SimulatedEngines implements Engines {
 
   #takes = ([low, high]: readonly [number, number]): Promise<void> =>
     this.#clock.sleep(this.#random.between(low, high));
+}
+
+/** As publish.sh: certificates are tcp's; tcp decides on the health path, udp only adds one, or takes its own. */
+function balancerLabels(
+  labels: ReadonlyMap<string, string>,
+  { PUBLISHED, PROTOCOL, CERTIFICATE, HEALTH }: Readonly<Record<string, string>>,
+): [string, string | undefined][] {
+  const given = (value: string | undefined) => (value === 'none' ? undefined : value);
+  const health: [string, string | undefined] = [`swarm-mesh.health.${PUBLISHED}`, given(HEALTH)];
+  if (PROTOCOL === 'tcp') return [[`swarm-mesh.tls.${PUBLISHED}`, given(CERTIFICATE)], health];
+  return health[1] === undefined && labels.has(`swarm-mesh.expose.${PUBLISHED}.tcp`) ? [] : [health];
 }

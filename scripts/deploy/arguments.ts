@@ -19,6 +19,8 @@ export type Network =
       readonly nodeSubnets: readonly string[];
     };
 
+type ControllersOwn = Exclude<Name, 'cluster' | 'vpc' | 'subnets' | 'managers'>;
+
 interface Asked {
   readonly cluster: string;
   readonly region: string;
@@ -44,7 +46,7 @@ export interface Deployment extends Asked {
   readonly disk: number;
   readonly publicAddresses: boolean;
   /** What else the controller's stack is given, as serverless.yml calls it. */
-  readonly controller: Readonly<Record<'scheme' | 'allowedCidrs' | 'addressPool' | 'exposeAll', string>>;
+  readonly controller: Readonly<Record<ControllersOwn, string>>;
 }
 
 export type Removal = Asked;
@@ -72,6 +74,11 @@ Options:
   --allowed-cidrs C,D    who may use the published ports. Default: 0.0.0.0/0
   --address-pool CIDR    for overlay networks; chosen once. Default: 100.64.0.0/10
   --expose-all           every port published on the mesh gets a listener
+  --cross-zone           the balancer sends from any zone to any
+  --rebalance            an instance that EC2 recommends to rebalance is replaced
+  --deregistration-delay S  seconds in which connections may end. Default: 30
+  --jwt-issuer URL       with --jwt-audience: the API takes tokens of this OpenID Connect issuer instead of IAM's signatures
+  --jwt-audience A,B     whom its tokens are for
   --dry-run              what would be made, in which order; offline and without credentials
   --yes                  do not ask
   --json                 one JSON document on standard output
@@ -132,6 +139,11 @@ const deployOptions = {
   'allowed-cidrs': { type: 'string' },
   'address-pool': { type: 'string' },
   'expose-all': { type: 'boolean', default: false },
+  'cross-zone': { type: 'boolean', default: false },
+  rebalance: { type: 'boolean', default: false },
+  'deregistration-delay': { type: 'string' },
+  'jwt-issuer': { type: 'string' },
+  'jwt-audience': { type: 'string' },
 } as const;
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -168,12 +180,7 @@ export async function deployment(
     onDemand,
     disk,
     publicAddresses: given['public-addresses'],
-    controller: {
-      scheme: controller.scheme,
-      allowedCidrs: given['allowed-cidrs'] ?? '0.0.0.0/0',
-      addressPool: controller.addressPool,
-      exposeAll: controller.exposeAll,
-    },
+    controller: asGiven(given),
   };
   return { asked, profile: given.profile };
 }
@@ -212,20 +219,40 @@ const flags: Readonly<Record<Name, string>> = {
   allowedCidrs: '--allowed-cidrs C,D',
   addressPool: '--address-pool CIDR',
   exposeAll: '--expose-all',
+  deregistrationDelay: '--deregistration-delay S',
+  crossZone: '--cross-zone',
+  rebalance: '--rebalance',
+  jwtIssuer: '--jwt-issuer URL',
+  jwtAudience: '--jwt-audience A,B',
 };
 
+type Given = Readonly<Record<string, string | boolean | undefined>>;
+
+/** Of what the controller is given beyond the network and the managers: as it was typed, and checked before. */
+function asGiven(given: Given): Deployment['controller'] {
+  const text = (flag: string, otherwise: string) => String(given[flag] ?? otherwise);
+  return {
+    scheme: text('scheme', 'internet-facing'),
+    allowedCidrs: text('allowed-cidrs', '0.0.0.0/0'),
+    addressPool: text('address-pool', '100.64.0.0/10'),
+    exposeAll: text('expose-all', 'false'),
+    deregistrationDelay: text('deregistration-delay', '30'),
+    crossZone: text('cross-zone', 'false'),
+    rebalance: text('rebalance', 'false'),
+    jwtIssuer: text('jwt-issuer', ''),
+    jwtAudience: text('jwt-audience', ''),
+  };
+}
+
 /** As scripts/parameters.ts judges them, which is what osls will do; undefined with its faults added. */
-async function controllerParameters(given: Readonly<Record<string, string | boolean | undefined>>, faults: string[]) {
+async function controllerParameters(given: Given, faults: string[]) {
   const made = given.vpc === undefined && given.subnets === undefined;
   const values: Readonly<Record<Name, unknown>> = {
+    ...asGiven(given),
     cluster: given.cluster,
     vpc: made ? TO_BE_MADE.vpc : given.vpc,
     subnets: made ? TO_BE_MADE.subnets : given.subnets,
     managers: given.managers,
-    scheme: given.scheme,
-    allowedCidrs: given['allowed-cidrs'],
-    addressPool: given['address-pool'],
-    exposeAll: given['expose-all'],
   };
   try {
     return await parameters(

@@ -24,8 +24,9 @@ const TEMPLATE = '.serverless/cloudformation-template-update-stack.json';
 /** What goes into the stack, or says how. */
 const PARTS = ['handlers', 'src', 'node', 'scripts', 'lab/parameters.json', 'serverless.yml', 'package.json'];
 
+/** An empty one is left out: osls takes none, and without it it is empty. */
 const flags = (parameters: Readonly<Record<string, string>>, region: string): string[] => [
-  ...Object.entries(parameters).flatMap(([name, value]) => ['--param', `${name}=${value}`]),
+  ...Object.entries(parameters).flatMap(([name, value]) => (value === '' ? [] : ['--param', `${name}=${value}`])),
   '--region',
   region,
 ];

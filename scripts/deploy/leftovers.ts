@@ -29,7 +29,7 @@ export function leftovers(clients: Pick<Clients, 'ec2' | 'elbv2' | 'ssm'>, clust
       const network = ec2(clients.ec2, { cluster, ...anchors });
       const listeners = (await balancer.listeners()).filter(({ ours }) => ours);
       for (const { arn } of listeners) await balancer.deleteListener(arn);
-      const rules = await network.ingressRules();
+      const rules = (await network.ingressRules()).filter(({ source, ours }) => source === 'balancer' || ours);
       for (const { id } of rules) await network.revoke(id);
       return listeners.length + rules.length;
     },
@@ -37,7 +37,7 @@ export function leftovers(clients: Pick<Clients, 'ec2' | 'elbv2' | 'ssm'>, clust
     /** After it: no listener uses a group any more, and nobody writes a parameter. */
     async targetGroupsAndParameters(): Promise<number> {
       const balancer = elbv2(clients.elbv2, { cluster, vpc: '', balancer: '' });
-      const groups = (await balancer.groups()).filter(({ ours }) => ours);
+      const groups = (await balancer.groups(new Map())).filter(({ ours }) => ours);
       for (const { arn } of groups) await balancer.deleteGroup(arn);
       return groups.length + (await parametersDeleted(clients.ssm, `/swarm-mesh/${cluster}`));
     },

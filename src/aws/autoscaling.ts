@@ -6,9 +6,10 @@ import {
   PutLifecycleHookCommand,
   paginateDescribeAutoScalingGroups,
   RecordLifecycleActionHeartbeatCommand,
+  TerminateInstanceInAutoScalingGroupCommand,
 } from '@aws-sdk/client-auto-scaling';
 import type { Config } from '../config.ts';
-import { Fault, noActiveHook, unless } from '../errors.ts';
+import { alreadyEnding, Fault, noActiveHook, unless } from '../errors.ts';
 import { chunks, collected } from '../model/collections.ts';
 import { HOOK_TIMEOUT, tags } from '../model/names.ts';
 import type { Group, InstanceId } from '../model/observed.ts';
@@ -74,6 +75,18 @@ export function autoScaling(client: AutoScalingClient, config: Pick<Config, 'clu
           HeartbeatTimeout: HOOK_TIMEOUT,
           DefaultResult: 'ABANDON',
         }),
+      );
+    },
+
+    /** Ends an instance of a group that launches another one for it. One that is on its way out already is no fault. */
+    async replace(instance: InstanceId): Promise<void> {
+      await unless(alreadyEnding, () =>
+        client.send(
+          new TerminateInstanceInAutoScalingGroupCommand({
+            InstanceId: instance,
+            ShouldDecrementDesiredCapacity: false,
+          }),
+        ),
       );
     },
 

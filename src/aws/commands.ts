@@ -2,6 +2,7 @@
 import {
   type CommandInvocation,
   GetCommandInvocationCommand,
+  ListCommandsCommand,
   paginateDescribeInstanceInformation,
   paginateListCommandInvocations,
   SendCommandCommand,
@@ -148,6 +149,32 @@ export function commands(client: SSMClient, config: Config, clock: Clock) {
         return parsed(got.StandardOutputContent ?? '');
       };
       return { seen, whole };
+    },
+
+    /**
+     * Which node each instance said that it is, in the joins of the last day: Systems Manager keeps what it was told for
+     * 30 days. Only the newest commands are asked for.
+     */
+    async joined(): Promise<Map<string, InstanceId>> {
+      const since = new Date(clock.now() - 86_400_000).toISOString().replace(/\.\d+Z$/, 'Z');
+      const listed = await client.send(
+        new ListCommandsCommand({
+          MaxResults: 25,
+          Filters: [
+            { key: 'DocumentName', value: documentName(config.cluster, 'join') },
+            { key: 'InvokedAfter', value: since },
+          ],
+        }),
+      );
+      const nodes = new Map<string, InstanceId>();
+      for (const { CommandId } of listed.Commands ?? []) {
+        for (const one of await invocations(given(CommandId, 'CommandId'))) {
+          const result = outcome(one);
+          const node = result.kind === 'answered' ? result.answer.node : undefined;
+          if (node !== undefined && !nodes.has(node)) nodes.set(node, given(one.InstanceId, 'InstanceId'));
+        }
+      }
+      return nodes;
     },
 
     /** Which of the cluster's instances have an SSM agent that is online. */

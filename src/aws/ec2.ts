@@ -2,6 +2,7 @@
 import {
   AuthorizeSecurityGroupIngressCommand,
   CreateTagsCommand,
+  DeleteTagsCommand,
   type EC2Client,
   type Filter,
   ModifyNetworkInterfaceAttributeCommand,
@@ -62,7 +63,12 @@ export function ec2(client: EC2Client, config: Pick<Config, 'cluster' | 'swarmGr
       for (const Resources of chunks(instances, 500)) await client.send(new CreateTagsCommand({ Resources, Tags }));
     },
 
-    /** Rules that let the balancer reach the nodes. */
+    /** Removes a tag where it still says `value`: what somebody wrote there since stays. */
+    async untag(instance: InstanceId, key: string, value: string): Promise<void> {
+      await client.send(new DeleteTagsCommand({ Resources: [instance], Tags: [{ Key: key, Value: value }] }));
+    },
+
+    /** Every rule of the nodes' security group that lets somebody in. */
     async ingressRules(): Promise<IngressRule[]> {
       const rules = await collected(
         paginateDescribeSecurityGroupRules(
@@ -72,12 +78,15 @@ export function ec2(client: EC2Client, config: Pick<Config, 'cluster' | 'swarmGr
         (page) => page.SecurityGroupRules,
       );
       return rules
-        .filter((rule) => rule.IsEgress === false && rule.ReferencedGroupInfo?.GroupId === config.balancerGroup)
+        .filter((rule) => rule.IsEgress === false)
         .map((rule) => ({
           id: given(rule.SecurityGroupRuleId, 'SecurityGroupRuleId'),
-          from: given(rule.FromPort, 'FromPort'),
-          to: given(rule.ToPort, 'ToPort'),
+          // Protocols without ports, such as ESP, have none.
+          from: rule.FromPort ?? -1,
+          to: rule.ToPort ?? -1,
           protocol: given(rule.IpProtocol, 'IpProtocol'),
+          source: rule.ReferencedGroupInfo?.GroupId === config.balancerGroup ? 'balancer' : 'others',
+          ours: rule.Tags?.some(({ Key, Value }) => Key === tags.cluster && Value === config.cluster) === true,
         }));
     },
 
@@ -86,7 +95,13 @@ export function ec2(client: EC2Client, config: Pick<Config, 'cluster' | 'swarmGr
       const permission = { IpProtocol: protocol, FromPort: from, ToPort: to, UserIdGroupPairs: [pair] };
       await unless(alreadyThere, () =>
         client.send(
-          new AuthorizeSecurityGroupIngressCommand({ GroupId: config.swarmGroup, IpPermissions: [permission] }),
+          new AuthorizeSecurityGroupIngressCommand({
+            GroupId: config.swarmGroup,
+            IpPermissions: [permission],
+            TagSpecifications: [
+              { ResourceType: 'security-group-rule', Tags: [{ Key: tags.cluster, Value: config.cluster }] },
+            ],
+          }),
         ),
       );
     },
@@ -110,7 +125,10 @@ function instance(raw: SdkInstance): TaggedInstance {
   const tag = (key: string) => raw.Tags?.find(({ Key }: Tag) => Key === key)?.Value;
   const state = given(raw.State?.Name, 'State.Name');
   const stage = tag(tags.state);
-  const since = Date.parse(tag(tags.since) ?? '');
+  const time = (key: string) => {
+    const at = Date.parse(tag(key) ?? '');
+    return Number.isNaN(at) ? undefined : at;
+  };
   const role: Role = tag(tags.role) === 'manager' ? 'manager' : 'worker';
   return {
     id: given(raw.InstanceId, 'InstanceId'),
@@ -127,8 +145,9 @@ function instance(raw: SdkInstance): TaggedInstance {
     })),
     role,
     stage: isStage(stage) ? stage : undefined,
-    since: Number.isNaN(since) ? undefined : since,
+    since: time(tags.since),
     drain: tag(tags.drain),
+    recover: time(tags.recover),
     cluster: tag(tags.cluster),
     groupName: tag('aws:autoscaling:groupName'),
   };

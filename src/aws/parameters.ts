@@ -12,6 +12,7 @@ const Stored = z.object({
   instance: z.string(),
   swarm: z.string().nullable(),
   at: z.number(),
+  rotated: z.number().optional(),
 });
 const StoredLedger = z.array(
   z.object({ node: z.string(), instance: z.string(), address: z.string(), terminated: z.number().nullable() }),

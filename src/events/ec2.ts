@@ -17,6 +17,12 @@ export function stateChange(event: Envelope): { instance: string; state: Ec2Stat
   return { instance: detail['instance-id'], state: detail.state };
 }
 
+/** The instance that EC2 would rather not keep. */
+export function recommendation(event: Envelope): string {
+  const Recommendation = z.looseObject({ 'instance-id': InstanceId });
+  return read(Recommendation, event.detail, `the detail of ${event['detail-type']} ${event.id}`)['instance-id'];
+}
+
 export function interruption(event: Envelope): { instance: string; action: 'hibernate' | 'stop' | 'terminate' } {
   const detail = read(Interruption, event.detail, `the detail of ${event['detail-type']} ${event.id}`);
   return { instance: detail['instance-id'], action: detail['instance-action'] };

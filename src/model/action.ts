@@ -1,5 +1,16 @@
 /** What a plan consists of: data, each with its reason. apply.ts carries it out. */
-import type { InstanceId, LedgerEntry, NodeId, Protocol, Stage, SwarmRecord } from './observed.ts';
+import type {
+  GroupAttributes,
+  HealthCheck,
+  InstanceId,
+  LedgerEntry,
+  ListenerProtocol,
+  NodeId,
+  Protocol,
+  Stage,
+  SwarmRecord,
+  Transport,
+} from './observed.ts';
 
 type Because = { readonly because: string };
 
@@ -27,6 +38,7 @@ export type Action = Because &
         readonly record: SwarmRecord;
       }
     | { readonly do: 'store token'; readonly via: InstanceId; readonly address: string }
+    | { readonly do: 'rotate token'; readonly via: InstanceId; readonly record: SwarmRecord }
     | { readonly do: 'record swarm'; readonly record: SwarmRecord }
     | { readonly do: 'record managers'; readonly ledger: readonly LedgerEntry[] }
     | { readonly do: 'join'; readonly instances: readonly InstanceId[]; readonly managers: readonly string[] }
@@ -34,8 +46,42 @@ export type Action = Because &
     | { readonly do: 'promote' | 'demote' | 'drain' | 'activate'; readonly via: InstanceId; readonly node: NodeId }
     | { readonly do: 'remove'; readonly via: InstanceId; readonly node: NodeId; readonly force: boolean }
     | { readonly do: 'leave'; readonly instance: InstanceId }
-    | { readonly do: 'create target group'; readonly name: string; readonly port: number; readonly protocol: Protocol }
-    | { readonly do: 'create listener'; readonly port: number; readonly protocol: Protocol; readonly group: string }
+    | {
+        readonly do: 'create target group';
+        readonly name: string;
+        readonly port: number;
+        readonly protocol: Transport;
+        readonly health: HealthCheck;
+        readonly attributes: GroupAttributes;
+      }
+    | {
+        readonly do: 'set health check';
+        readonly group: string;
+        readonly port: number;
+        readonly health: HealthCheck;
+      }
+    | {
+        readonly do: 'set attributes';
+        readonly group: string;
+        readonly port: number;
+        readonly protocol: Transport;
+        readonly attributes: GroupAttributes;
+      }
+    | {
+        readonly do: 'create listener';
+        readonly port: number;
+        readonly protocol: ListenerProtocol;
+        readonly group: string;
+        readonly certificate: string | undefined;
+      }
+    | {
+        readonly do: 'modify listener';
+        readonly listener: string;
+        readonly port: number;
+        readonly protocol: ListenerProtocol;
+        readonly group: string;
+        readonly certificate: string | undefined;
+      }
     | { readonly do: 'allow'; readonly from: number; readonly to: number; readonly protocol: Protocol }
     | { readonly do: 'revoke'; readonly rule: string; readonly from: number; readonly to: number }
     | {
@@ -59,6 +105,8 @@ export type Action = Because &
         readonly hook: string;
         readonly result: 'CONTINUE' | 'ABANDON';
       }
+    /** Has Auto Scaling launch another one, and end this one once its hook lets it go. */
+    | { readonly do: 'replace'; readonly instance: InstanceId; readonly group: string }
     | { readonly do: 'heartbeat'; readonly instance: InstanceId; readonly group: string; readonly hook: string }
     | {
         readonly do: 'put hook';
@@ -67,6 +115,13 @@ export type Action = Because &
         readonly transition: 'autoscaling:EC2_INSTANCE_LAUNCHING' | 'autoscaling:EC2_INSTANCE_TERMINATING';
       }
   );
+
+/** Of the load balancer or its way in: one that AWS refuses concerns a port, and no other action. */
+export const isOfBalancer = (action: Action): boolean =>
+  /^(create|delete|set|modify|register|deregister|allow|revoke)\b/.test(action.do);
+
+/** What an action is about, without its reason and whom it takes in: the same for one that is planned again. */
+export const subject = (action: Action): string => JSON.stringify({ ...action, because: '', instances: undefined });
 
 export interface NodeLabels {
   readonly node: NodeId;

@@ -1,5 +1,5 @@
 /** The names that users and AWS see. */
-import type { Protocol } from './observed.ts';
+import type { Protocol, Transport } from './observed.ts';
 
 export const tags = {
   cluster: 'swarm-mesh:cluster',
@@ -8,6 +8,8 @@ export const tags = {
   since: 'swarm-mesh:since',
   reason: 'swarm-mesh:reason',
   drain: 'swarm-mesh:drain',
+  /** On one survivor of a swarm without a leader: when a person decided that it takes the swarm over. ISO 8601. */
+  recover: 'swarm-mesh:recover',
 } as const;
 
 export const labels = {
@@ -15,6 +17,10 @@ export const labels = {
   expose: 'swarm-mesh.expose',
   /** On a service, written by the API: one for each port it published. */
   exposed: (published: number, protocol: Protocol) => `swarm-mesh.expose.${published}.${protocol}`,
+  /** On a service: ARN of the ACM certificate with which the balancer ends TLS on a published port. */
+  tls: (published: number) => `swarm-mesh.tls.${published}`,
+  /** On a service: path of an HTTP health check of a published port. */
+  health: (published: number) => `swarm-mesh.health.${published}`,
 } as const;
 
 export const hooks = { launch: 'swarm-mesh-launch', terminate: 'swarm-mesh-terminate' } as const;
@@ -29,13 +35,24 @@ export const parameters = (cluster: string) => ({
 
 export const documentName = (cluster: string, act: string) => `swarm-mesh-${cluster}-${act}`;
 
-/** At most 32 characters, since a cluster's name has at most 18. */
-export const targetGroupName = (cluster: string, port: number, protocol: Protocol) => `${cluster}-${port}-${protocol}`;
+/**
+ * At most 32 characters, since a cluster's name has at most 18. A group's protocol can not be changed: each protocol has
+ * a name of its own, so that the next group can be made while the last still serves.
+ */
+export const targetGroupName = (cluster: string, port: number, transport: Transport) =>
+  `${cluster}-${port}-${transport.replace('_', '')}`;
 
 /** How long an instance may take from our first sight of it to a member. */
 export const JOIN_DEADLINE = 10 * 60_000;
 /** How long a leaving instance may be held back, by a command that it does not answer or a task that does not stop. */
 export const LEAVE_DEADLINE = 15 * 60_000;
+/** How long a person's decision to recover by force holds: a swarm that is lost later is another decision. */
+export const DECISION_HOLDS = 15 * 60_000;
+/** How long no leader may have been seen before a decision is carried out: an election takes up to 11 s. */
+export const ELECTION = 30_000;
 /** Run Command addresses at most 50 instances by id. */
 export const JOIN_BATCH = 50;
 export const SWARM_PORT = 2377;
+/** Every member answers on it over TCP, whatever runs there. */
+export const GOSSIP_PORT = 7946;
+export const OVERLAY_PORT = 4789;

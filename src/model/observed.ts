@@ -32,6 +32,8 @@ export interface Instance {
   readonly since: Millis | undefined;
   /** Why it is to be drained, from the tag `swarm-mesh:drain`: a person's words, or ours. */
   readonly drain: string | undefined;
+  /** When a person decided that it takes the swarm over by force, from the tag `swarm-mesh:recover`. */
+  readonly recover: Millis | undefined;
   /** Its Auto Scaling group and its state there (`InService`, `Pending:Wait`, `Terminating:Wait`, `Warmed:Stopped`, …). */
   readonly group: { readonly name: string; readonly state: string } | undefined;
 }
@@ -64,6 +66,10 @@ export interface SwarmNode {
 }
 
 export type Protocol = 'tcp' | 'udp';
+/** What a target group takes. A balancer has one listener for a number, so a number on both protocols is one group. */
+export type Transport = Protocol | 'tcp_udp';
+/** What a listener takes: TLS ends at the balancer, and goes on to the targets as TCP. */
+export type ListenerProtocol = Transport | 'tls';
 
 export interface ServicePort {
   readonly published: number;
@@ -78,6 +84,8 @@ export interface Service {
   /** Those that begin with `swarm-mesh.` only. */
   readonly labels: Readonly<Record<string, string>>;
   readonly ports: readonly ServicePort[];
+  /** Where its tasks run, or are about to; asked only of those that expose a port of their hosts. Undefined: not asked. */
+  readonly nodes?: readonly NodeId[] | undefined;
 }
 
 /** The swarm as one of its managers sees it. */
@@ -94,8 +102,8 @@ export interface Swarm {
 /** What the eligible instances said when they were asked for a swarm. */
 export type SwarmSight =
   | { readonly kind: 'seen'; readonly swarm: Swarm }
-  /** Every instance in `asked` answered, and is in no swarm. */
-  | { readonly kind: 'none'; readonly asked: readonly InstanceId[] }
+  /** Every instance in `asked` answered, and is in no swarm; those in `orphans` are workers of one whose managers do not answer. */
+  | { readonly kind: 'none'; readonly asked: readonly InstanceId[]; readonly orphans: readonly InstanceId[] }
   /** `survivors`: managers that answer, of a swarm that has no leader. */
   | { readonly kind: 'unknown'; readonly why: string; readonly survivors?: readonly InstanceId[] };
 
@@ -108,6 +116,8 @@ export interface SwarmRecord {
   /** The swarm's own id, once formed. */
   readonly swarm: string | undefined;
   readonly at: Millis;
+  /** When the workers' token was last made anew; 0 where it has to be. Undefined while it is the first one. */
+  readonly rotated?: Millis | undefined;
 }
 
 /** One voter in the ledger /swarm-mesh/NAME/managers. EC2 forgets terminated instances within the hour; this keeps them while they vote. */
@@ -120,6 +130,23 @@ export interface LedgerEntry {
 
 export type TargetState = 'initial' | 'healthy' | 'unhealthy' | 'unused' | 'draining' | 'unavailable';
 
+/** How the balancer asks a target whether it is well: never over UDP. */
+export interface HealthCheck {
+  readonly protocol: 'tcp' | 'http';
+  readonly port: number;
+  /** Only with HTTP. */
+  readonly path: string | undefined;
+}
+
+export interface GroupAttributes {
+  /** Seconds in which open connections may end before a target is let go. */
+  readonly delay: number;
+  /** Whether those that have not ended by then are cut. */
+  readonly cuts: boolean;
+  /** Whether targets see the client's address. AWS forces it on where there is UDP. */
+  readonly clientAddress: boolean;
+}
+
 export interface TargetGroup {
   readonly arn: string;
   readonly name: string;
@@ -129,6 +156,9 @@ export interface TargetGroup {
   /** It carries our cluster's tag. */
   readonly ours: boolean;
   readonly targets: readonly { readonly instance: InstanceId; readonly state: TargetState }[];
+  /** Undefined where it was not read, as on a group that is not ours: then it is not compared. */
+  readonly health?: HealthCheck | undefined;
+  readonly attributes?: GroupAttributes | undefined;
 }
 
 export interface Listener {
@@ -137,14 +167,20 @@ export interface Listener {
   readonly protocol: string;
   readonly ours: boolean;
   readonly group: string | undefined;
+  /** ARN of a TLS listener's default certificate. */
+  readonly certificate?: string | undefined;
 }
 
-/** Ports that the balancer's security group may reach on the nodes. */
+/** A rule of the nodes' security group. All of them count towards its quota. */
 export interface IngressRule {
   readonly id: string;
   readonly from: number;
   readonly to: number;
   readonly protocol: string;
+  /** Whom it lets in: the balancer's security group, or somebody else. */
+  readonly source: 'balancer' | 'others';
+  /** It carries our cluster's tag. */
+  readonly ours: boolean;
 }
 
 export interface Balancer {
@@ -159,6 +195,13 @@ export interface JoinAnswer {
   readonly node: NodeId | undefined;
   /** Undefined while it goes on in the background. */
   readonly failure: string | undefined;
+}
+
+/** What AWS will refuse again until somebody does something. */
+export interface Refused {
+  readonly at: Millis;
+  readonly what: string;
+  readonly todo: string;
 }
 
 /** What an instance says of itself when it is asked directly: which node it is, of whatever swarm. */
@@ -184,14 +227,20 @@ export interface Observed {
   readonly joins: ReadonlyMap<InstanceId, JoinAnswer>;
   /** Asked of running instances only where the swarm's view does not say who they are. */
   readonly selves: ReadonlyMap<InstanceId, SelfView>;
+  /** Nodes without a label that do not answer, and the instance that was once told to join and became them. */
+  readonly told: ReadonlyMap<NodeId, InstanceId>;
   /** When the balancer was first seen to send an instance nothing, and in every look since, within this run of the cycle. */
   readonly out: ReadonlyMap<InstanceId, Millis>;
+  /** Since when, within this run of the cycle, managers have answered that their swarm has no leader. */
+  readonly leaderless: Millis | undefined;
   /** When an instance said that it has left, within this run of the cycle. */
   readonly left: ReadonlyMap<InstanceId, Millis>;
   /** When an instance's hook last got a heartbeat, within this run of the cycle. */
   readonly beats: ReadonlyMap<InstanceId, Millis>;
   /** When we last completed an instance's hook, within this run of the cycle. */
   readonly completed: ReadonlyMap<InstanceId, Millis>;
+  /** What AWS refused of the balancer, within this run of the cycle; by action.ts's `subject`. */
+  readonly refusals: ReadonlyMap<string, Refused>;
 }
 
 /** What the stack's parameters ask for. */
@@ -199,6 +248,10 @@ export interface Settings {
   readonly cluster: string;
   readonly managers: number;
   readonly exposeAll: boolean;
+  /** Seconds in which open connections may end before a target is let go: 0 to 3600. */
+  readonly deregistrationDelay: number;
+  /** Whether the balancer sends from any zone to any: AWS then allows 500 targets in all, not in each zone. */
+  readonly crossZone: boolean;
   /** The security group that every node carries. */
   readonly swarmGroup: string;
 }

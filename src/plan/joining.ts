@@ -4,6 +4,7 @@ import { chunks } from '../model/collections.ts';
 import { hooks, JOIN_BATCH, JOIN_DEADLINE, SWARM_PORT } from '../model/names.ts';
 import type { Balancer, Instance, Millis, Observed, Settings, Swarm } from '../model/observed.ts';
 import { completing, hookOf } from './holding.ts';
+import { atWork, type Port, served } from './serving.ts';
 import { isMember, type Standing, swarmOf } from './standing.ts';
 
 /** A join that goes on in the background, or was refused, is tried again after this. */
@@ -37,7 +38,7 @@ export function joining(all: readonly Standing[], observed: Observed, settings: 
     of(at('late').map((one) => failing(one, observed))),
     waiting(at('restarting')),
     arriving([...at('willing'), ...at('fresh')], observed, now),
-    welcoming(at('member'), observed, now),
+    welcoming(at('member'), portsOf(atWork(all, now), observed, settings), observed, now),
   );
 }
 
@@ -205,7 +206,7 @@ const failureOf = ({ id }: Instance, { joins }: Observed) => joins.get(id)?.fail
 const host = (address: string) => address.replace(/:\d+$/, '');
 
 /** A member is tagged as one at once; its launch hook is completed when the balancer finds it healthy. */
-function welcoming(members: readonly Standing[], observed: Observed, now: Millis): Plan {
+function welcoming(members: readonly Standing[], ports: readonly Port[], observed: Observed, now: Millis): Plan {
   const newcomers = members
     // One that is taken back has to be seen active first: its stage is what remembers that we drained it.
     .filter(({ instance, node }) => instance.stage !== 'leaving' || node?.availability !== 'drain')
@@ -216,11 +217,18 @@ function welcoming(members: readonly Standing[], observed: Observed, now: Millis
       ? []
       : [{ do: 'tag', instances: newcomers, stage: 'member', because: 'Ready in the swarm and labelled' }];
   const held = members.filter(({ instance }) => hookOf(instance) === hooks.launch);
-  return together(of(actions), ...held.map(({ instance }) => releasing(instance, observed, now)));
+  return together(of(actions), ...held.map(({ instance }) => releasing(instance, ports, observed, now)));
 }
 
-function releasing(instance: Instance, observed: Observed, now: Millis): Plan {
-  const health = observed.balancer.ok ? healthIn(observed.balancer.value, instance.id) : observed.balancer.why;
+function portsOf(all: readonly Standing[], observed: Observed, settings: Settings): readonly Port[] {
+  const swarm = swarmOf(observed);
+  if (swarm === undefined || !observed.balancer.ok) return [];
+  return served(all, swarm.services, observed.balancer.value, settings).ports;
+}
+
+function releasing(instance: Instance, ports: readonly Port[], observed: Observed, now: Millis): Plan {
+  const { balancer } = observed;
+  const health = balancer.ok ? healthIn(balancer.value, ports, instance.id) : balancer.why;
   if (health === undefined) {
     return completing(instance, 'CONTINUE', 'a member, and healthy in the balancer', observed, now);
   }
@@ -230,9 +238,15 @@ function releasing(instance: Instance, observed: Observed, now: Millis): Plan {
   return { ...nothing, waits: [`${instance.id} is not healthy in the balancer yet: ${health}`] };
 }
 
-/** Undefined where nothing speaks against it. A port that is healthy nowhere is its service's trouble, not the node's. */
-function healthIn({ groups, listeners }: Balancer, instance: string): string | undefined {
-  const live = groups.filter(({ ours, arn }) => ours && listeners.some((one) => one.ours && one.group === arn));
+/**
+ * Undefined where nothing speaks against it. A port that is healthy nowhere is its service's trouble, not the node's; one
+ * that others are chosen for does not wait for it.
+ */
+function healthIn({ groups, listeners }: Balancer, ports: readonly Port[], instance: string): string | undefined {
+  const chosen = new Set(ports.filter(({ targets }) => targets?.has(instance)).map(({ group }) => group));
+  const live = groups.filter(
+    ({ ours, arn, name }) => ours && chosen.has(name) && listeners.some((one) => one.ours && one.group === arn),
+  );
   for (const group of live) {
     const mine = group.targets.find((target) => target.instance === instance);
     if (mine === undefined) return `port ${group.port} has no target for it`;

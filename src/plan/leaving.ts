@@ -3,8 +3,11 @@ import { type Action, nothing, type Plan, together } from '../model/action.ts';
 import { LEAVE_DEADLINE } from '../model/names.ts';
 import type { Instance, Millis, Observed, Swarm, SwarmNode } from '../model/observed.ts';
 import { completing } from './holding.ts';
+import { awaitsReplacement } from './replacing.ts';
 import { isGone, isVoter, type Standing, stays, swarmOf } from './standing.ts';
 
+/** How long an instance that is no known node has to be without an agent before it is let go untold. */
+const DEAF = 5_000;
 /** A look that confirms another one is later than this. */
 const CONFIRMED = 400;
 
@@ -48,6 +51,7 @@ const stopping = (instance: Instance, node: SwarmNode) =>
 /** One step at a time, each seen done before the next: an action, or what is waited for. */
 function departing(one: Standing, all: readonly Standing[], observed: Observed, now: Millis): Plan {
   const { instance, node, departure } = one;
+  if (awaitsReplacement(one, all, now)) return wait(instance, 'another one has to come in its place first');
   if (observed.swarm.kind === 'unknown') return wait(instance, `the swarm can not be read (${observed.swarm.why})`);
   const out = isOut(instance, observed, now);
   if (!out && !departure?.urgent) return wait(instance, 'its connections through the balancer end');
@@ -60,7 +64,7 @@ function departing(one: Standing, all: readonly Standing[], observed: Observed, 
     return act({ do: 'drain', via: swarm.from, node: node.id, because: `it leaves, and ${because}` });
   }
   if (!isEmpty(node)) {
-    const late = departure?.kind === 'leaves' && overdue(instance, now);
+    const late = departure?.kind === 'leaves' && overdue(instance, observed, now);
     return late ? letting(instance, observed, now) : stopping(instance, node);
   }
   return departure?.kind === 'rests' ? nothing : resigning(one, swarm, all, observed, now);
@@ -73,9 +77,12 @@ function departing(one: Standing, all: readonly Standing[], observed: Observed, 
 function unseen(instance: Instance, observed: Observed, now: Millis): Plan {
   const { agents, left, swarm } = observed;
   const hears = agents.ok && agents.value.has(instance.id);
-  const done = swarm.kind === 'none' || left.has(instance.id) || !hears || overdue(instance, now);
+  const never = swarm.kind === 'none' && observed.record?.state !== 'formed';
+  // One answer that does not name it may be incomplete: not heard of for a moment is not gone.
+  const deaf = !hears && instance.stage === 'leaving' && now - (instance.since ?? now) > DEAF;
+  const done = never || left.has(instance.id) || deaf || overdue(instance, observed, now);
   if (agents.ok && done) return completing(instance, 'CONTINUE', 'it is in no swarm', observed, now);
-  if (!hears) return wait(instance, 'whether its SSM agent is online is unknown');
+  if (!hears) return wait(instance, 'whether its SSM agent is online is not sure yet');
   return act({ do: 'leave', instance: instance.id, because: 'no node is known to be its own' });
 }
 
@@ -95,14 +102,14 @@ function resigning(one: Standing, swarm: Swarm, all: readonly Standing[], observ
 
 /** One whose engine is dead and whose vote the others can not take is held no longer than any other. */
 const voting = ({ instance, node }: Standing, observed: Observed, now: Millis): Plan =>
-  node?.state === 'down' && overdue(instance, now)
+  node?.state === 'down' && overdue(instance, observed, now)
     ? letting(instance, observed, now)
     : wait(instance, 'it still votes');
 
 function parting(instance: Instance, observed: Observed, now: Millis): Plan {
   const left = observed.left.get(instance.id);
   if (left !== undefined && now - left < LEAVE_AGAIN) return wait(instance, 'the managers see that it has left');
-  if (overdue(instance, now)) return letting(instance, observed, now);
+  if (overdue(instance, observed, now)) return letting(instance, observed, now);
   return act({ do: 'leave', instance: instance.id, because: 'out of the balancer, empty, and without a vote' });
 }
 
@@ -123,7 +130,7 @@ function abdicating(
       one.instance.state === 'pending' ||
       (one.instance.state === 'running' && one.departure === undefined),
   );
-  if (awaited && !overdue(instance, now)) return undefined;
+  if (awaited && !overdue(instance, observed, now)) return undefined;
   const why = awaited ? 'no successor has come' : 'nothing of the cluster is left to manage';
   return {
     ...completing(instance, 'CONTINUE', why, observed, now),
@@ -131,8 +138,12 @@ function abdicating(
   };
 }
 
-const overdue = ({ stage, since }: Instance, now: Millis) =>
-  stage === 'leaving' && since !== undefined && now - since > LEAVE_DEADLINE;
+const overdue = ({ stage, since }: Instance, { balancer }: Observed, now: Millis) => {
+  // The time that the stack gives to its connections comes on top of that for its tasks.
+  const ours = balancer.ok ? balancer.value.groups.filter((group) => group.ours) : [];
+  const delay = Math.max(0, ...ours.map(({ attributes }) => attributes?.delay ?? 0)) * 1000;
+  return stage === 'leaving' && since !== undefined && now - since > LEAVE_DEADLINE + delay;
+};
 
 /** Lets a leaver that does not answer go: its record is removed once EC2 says that it is no more. */
 const letting = (instance: Instance, observed: Observed, now: Millis): Plan =>

@@ -7,6 +7,8 @@ import { joining } from './joining.ts';
 import { leaving } from './leaving.ts';
 import { publishing } from './publishing.ts';
 import { quorum } from './quorum.ts';
+import { replacing } from './replacing.ts';
+import { rotating } from './rotating.ts';
 import { isVoter, type Standing, standings, swarmOf } from './standing.ts';
 
 export function plan(observed: Observed, settings: Settings, now: Millis): Plan {
@@ -19,7 +21,9 @@ export function plan(observed: Observed, settings: Settings, now: Millis): Plan 
     joining(all, observed, settings, now),
     ledgered(votes, observed),
     leaving(all, observed, now),
-    publishing(all, observed, settings),
+    replacing(all, observed),
+    rotating(all, observed, now),
+    publishing(all, observed, settings, now),
     strangers(all, observed),
   );
 }

@@ -3,7 +3,14 @@ import type { Instance, InstanceId, Observed, Swarm, SwarmNode } from '../model/
 
 /** How an instance goes. `leaves`: out of the swarm for good. `rests`: drained, but a member until it is taken back. */
 export type Departure =
-  | { readonly kind: 'leaves' | 'rests'; readonly why: string; readonly urgent: boolean }
+  | {
+      readonly kind: 'leaves' | 'rests';
+      readonly why: string;
+      /** There are two minutes at most: the balancer is not waited for. */
+      readonly urgent: boolean;
+      /** It stays at work until another one has come in its place. */
+      readonly replaced: boolean;
+    }
   | undefined;
 
 export interface Standing {
@@ -17,18 +24,23 @@ export interface Standing {
 
 /** Words that the terminate handler writes into `swarm-mesh:drain`; every other text is a person's wish. */
 export const SPOT = 'spot interruption';
+/** Begins a drain wish that asks for a replacement first: what AWS announces well ahead, and whoever writes it too. */
+export const REPLACE = 'replace';
+export const isToBeReplaced = ({ drain }: Pick<Instance, 'drain'>): boolean => drain?.startsWith(REPLACE) === true;
 
 export function departure(instance: Instance): Departure {
   if (instance.group?.state.startsWith('Terminating')) {
-    return { kind: 'leaves', why: `Auto Scaling terminates it (${instance.group.state})`, urgent: false };
+    const why = `Auto Scaling terminates it (${instance.group.state})`;
+    return { kind: 'leaves', why, urgent: false, replaced: isToBeReplaced(instance) };
   }
-  if (instance.drain === undefined) return undefined;
+  if (instance.drain === undefined || isToBeReplaced(instance)) return undefined;
   if (instance.drain.startsWith(SPOT)) {
     // It was stopped and has been started since: the notice was for its last life.
     const noticed = Date.parse(instance.drain.slice(SPOT.length + 1).split(': ')[0] ?? '');
-    return instance.launched > noticed ? undefined : { kind: 'leaves', why: instance.drain, urgent: true };
+    if (instance.launched > noticed) return undefined;
+    return { kind: 'leaves', why: instance.drain, urgent: true, replaced: false };
   }
-  return { kind: 'rests', why: `drain wish: ${instance.drain}`, urgent: false };
+  return { kind: 'rests', why: `drain wish: ${instance.drain}`, urgent: false, replaced: false };
 }
 
 /** EC2 says that it is no more, or is about to be: the only proof on which a node is removed by force. */
@@ -64,11 +76,11 @@ function isElse({ id, state }: Instance, node: SwarmNode, { selves }: Observed):
  * The instance that says that it is this node. Its address alone proves nothing, since EC2 gives addresses of the dead to
  * the living; but a node somewhere else than the instance that claims it is not that instance's.
  */
-function claimant({ instances, joins, selves }: Observed, { id, address }: SwarmNode): InstanceId | undefined {
+function claimant({ instances, joins, selves, told }: Observed, { id, address }: SwarmNode): InstanceId | undefined {
   const claims = instances.find(
     (one) => joins.get(one.id)?.node === id || (selves.get(one.id)?.node === id && one.address === address),
   );
-  return claims?.id;
+  return claims?.id ?? told.get(id);
 }
 
 export const swarmOf = (observed: Observed): Swarm | undefined =>

@@ -34,6 +34,9 @@ export interface AwsSite {
 export type Differences = Readonly<Record<string, string>>;
 
 const CLUSTER = 'contract';
+const health = (port: number) => ({ protocol: 'tcp', port, path: undefined }) as const;
+const attributes = { delay: 30, cuts: true, clientAddress: false };
+const forward = (group: string) => ({ protocol: 'tcp', group, certificate: undefined }) as const;
 const OURS = { [tags.cluster]: CLUSTER };
 
 export function awsContract(name: string, open: () => Promise<AwsSite>, differences: Differences = {}): void {
@@ -141,13 +144,13 @@ export function awsContract(name: string, open: () => Promise<AwsSite>, differen
 
     describe('Elastic Load Balancing', () => {
       const adapter = () => elbv2(site.clients.elbv2, { cluster: CLUSTER, ...site });
-      const groupOf = async (wanted: string) => (await adapter().groups()).find((one) => one.name === wanted);
+      const groupOf = async (wanted: string) => (await adapter().groups(new Map())).find((one) => one.name === wanted);
       const listenerOf = async (port: number) => (await adapter().listeners()).find((one) => one.port === port);
       /** A published port: its group and its listener. */
       const published = async (port: number) => {
-        await adapter().createGroup(`${CLUSTER}-${port}-tcp`, port, 'tcp');
+        await adapter().createGroup(`${CLUSTER}-${port}-tcp`, port, 'tcp', health(port), attributes);
         const arn = (await groupOf(`${CLUSTER}-${port}-tcp`))?.arn ?? '';
-        await adapter().createListener(port, 'tcp', arn);
+        await adapter().createListener(port, forward(arn));
         return arn;
       };
       const unpublished = async (port: number) => {
@@ -177,6 +180,8 @@ export function awsContract(name: string, open: () => Promise<AwsSite>, differen
           protocol: 'tcp',
           ours: true,
           targets: [],
+          health: health(8101),
+          attributes,
         });
         expect(await listenerOf(8101)).toMatchObject({ ours: true, protocol: 'tcp', group: arn });
         await unpublished(8101);
@@ -184,23 +189,23 @@ export function awsContract(name: string, open: () => Promise<AwsSite>, differen
 
       test('creates a group that is there already without complaint: an answer may have been lost', async () => {
         const first = await published(8102);
-        await adapter().createGroup(`${CLUSTER}-8102-tcp`, 8102, 'tcp');
+        await adapter().createGroup(`${CLUSTER}-8102-tcp`, 8102, 'tcp', health(8102), attributes);
         expect((await groupOf(`${CLUSTER}-8102-tcp`))?.arn).toBe(first);
         await unpublished(8102);
       });
 
       test('creates a listener that is there already without complaint', async () => {
         const arn = await published(8112);
-        await adapter().createListener(8112, 'tcp', arn);
+        await adapter().createListener(8112, forward(arn));
         expect((await adapter().listeners()).filter(({ port }) => port === 8112)).toHaveLength(1);
         await unpublished(8112);
       });
 
       test('refuses a group of the same name with other settings', async () => {
         await foreignGroup(`${CLUSTER}-8103-tcp`);
-        await expect(adapter().createGroup(`${CLUSTER}-8103-tcp`, 8103, 'tcp')).rejects.toThrow(
-          `creating target group ${CLUSTER}-8103-tcp`,
-        );
+        await expect(
+          adapter().createGroup(`${CLUSTER}-8103-tcp`, 8103, 'tcp', health(8103), attributes),
+        ).rejects.toThrow(`creating target group ${CLUSTER}-8103-tcp`);
       });
 
       test('does not take for ours what lacks the tag', async () => {
@@ -242,7 +247,7 @@ export function awsContract(name: string, open: () => Promise<AwsSite>, differen
         const gone = await site.launch(OURS);
         await site.terminate(gone);
         await expect(adapter().register(arn, [gone])).rejects.toMatchObject({
-          name: expect.stringMatching(/^InvalidTarget(Exception)?$/),
+          cause: { name: expect.stringMatching(/^InvalidTarget(Exception)?$/) },
         });
         await unpublished(8106);
       });
@@ -252,7 +257,7 @@ export function awsContract(name: string, open: () => Promise<AwsSite>, differen
         const id = await site.launch(OURS);
         for (const arn of arns) await adapter().register(arn, [id]);
         await adapter().deregisterEverywhere(id);
-        const targets = (await adapter().groups()).flatMap((one) => (one.ours ? one.targets : []));
+        const targets = (await adapter().groups(new Map())).flatMap((one) => (one.ours ? one.targets : []));
         expect(targets.filter(({ state }) => state !== 'draining')).toEqual([]);
         for (const port of [8107, 8108]) await unpublished(port);
       });
@@ -342,9 +347,9 @@ export function awsContract(name: string, open: () => Promise<AwsSite>, differen
         const balancer = elbv2(site.clients.elbv2, { cluster: 'leave', ...site });
         const network = ec2(site.clients.ec2, { cluster: 'leave', ...site });
         const record = parameters(site.clients.ssm, { cluster: 'leave' });
-        await balancer.createGroup('leave-8111-tcp', 8111, 'tcp');
-        const group = (await balancer.groups())[0]?.arn ?? '';
-        await balancer.createListener(8111, 'tcp', group);
+        await balancer.createGroup('leave-8111-tcp', 8111, 'tcp', health(8111), attributes);
+        const group = (await balancer.groups(new Map()))[0]?.arn ?? '';
+        await balancer.createListener(8111, forward(group));
         await network.allow(8111, 8111, 'tcp');
         await record.ledger([]);
         const many = Array.from({ length: 12 }, (_, i) => `/swarm-mesh/leave/${i}`);
@@ -354,7 +359,7 @@ export function awsContract(name: string, open: () => Promise<AwsSite>, differen
         const rest = leftovers(site.clients, 'leave');
         expect(await rest.listenersAndRules(site)).toBe(2);
         expect(await rest.targetGroupsAndParameters()).toBe(14);
-        const own = [...(await balancer.listeners()), ...(await balancer.groups())].filter(({ ours }) => ours);
+        const own = [...(await balancer.listeners()), ...(await balancer.groups(new Map()))].filter(({ ours }) => ours);
         expect([own, await network.ingressRules()]).toEqual([[], []]);
         expect(await rest.targetGroupsAndParameters()).toBe(0);
         expect(await leftovers(site.clients, 'leave-2').targetGroupsAndParameters()).toBe(1);

@@ -141,17 +141,56 @@ export function engineContract(name: string, bench: (tokens: TokenStore) => Benc
       expect(where.map(({ instance }) => instance)).not.toContain(third);
     });
 
-    const port = { SERVICE: 'web', PUBLISHED: '8080', TARGET: '80', PROTOCOL: 'tcp' };
+    const port = {
+      SERVICE: 'web',
+      PUBLISHED: '8080',
+      TARGET: '80',
+      PROTOCOL: 'tcp',
+      CERTIFICATE: 'none',
+      HEALTH: 'none',
+    };
+    const labels = async (service: string) => (await view()).services.find(({ name }) => name === service)?.labels;
     const ports = async (service: string) => {
       const found = (await view()).services.find(({ name }) => name === service);
       return found?.ports.map(({ published, target }) => `${published}:${target}`).toSorted();
     };
 
     it('publishes a port, once', async () => {
-      expect(await run(first, 'publish', { CHANGE: 'add', ...port })).toMatchObject({ ok: true, changed: true });
+      const created = { ok: true, changed: true, created: true };
+      expect(await run(first, 'publish', { CHANGE: 'add', ...port })).toMatchObject(created);
       expect(await run(second, 'publish', { CHANGE: 'add', ...port })).toMatchObject({ ok: true, changed: false });
       expect(await ports('web')).toEqual(['8080:80']);
-      expect((await view()).services[0]?.labels).toEqual({ 'swarm-mesh.expose.8080.tcp': 'api' });
+      expect(await labels('web')).toEqual({ 'swarm-mesh.expose.8080.tcp': 'api' });
+    });
+
+    it('writes what the balancer is to do as labels, and takes them back with the port', async () => {
+      const certificate = 'arn:aws:acm:eu-central-1:111122223333:certificate/12345678-1234-1234-1234-123456789012';
+      const secure = { ...port, PUBLISHED: '8443', CERTIFICATE: certificate, HEALTH: '/healthz' };
+      const api = { 'swarm-mesh.expose.8080.tcp': 'api', 'swarm-mesh.expose.8443.tcp': 'api' };
+      const healthy = { ...api, 'swarm-mesh.health.8443': '/healthz' };
+      await run(first, 'publish', { CHANGE: 'add', ...secure });
+      expect(await labels('web')).toEqual({ ...healthy, 'swarm-mesh.tls.8443': certificate });
+      const udp = { ...secure, PROTOCOL: 'udp', CERTIFICATE: 'none', HEALTH: 'none' };
+      expect(await run(first, 'publish', { CHANGE: 'add', ...udp })).toMatchObject({ ok: true, created: true });
+      expect(await labels('web')).toMatchObject({ ...healthy, 'swarm-mesh.tls.8443': certificate });
+      expect(await run(first, 'publish', { CHANGE: 'remove', ...udp })).toMatchObject({ ok: true, changed: true });
+      expect(await labels('web')).toEqual({ ...healthy, 'swarm-mesh.tls.8443': certificate });
+      const plain = { ...secure, CERTIFICATE: 'none' };
+      const changed = { ok: true, changed: true, created: false };
+      expect(await run(first, 'publish', { CHANGE: 'add', ...plain })).toMatchObject(changed);
+      expect(await run(first, 'publish', { CHANGE: 'add', ...plain })).toMatchObject({ ok: true, changed: false });
+      expect(await labels('web')).toEqual(healthy);
+      await run(first, 'publish', { CHANGE: 'remove', ...plain, HEALTH: 'none' });
+      expect(await labels('web')).toEqual({ 'swarm-mesh.expose.8080.tcp': 'api' });
+      expect(await ports('web')).toEqual(['8080:80']);
+    });
+
+    it('creates no port that the service has already, with another target', async () => {
+      const other = await run(first, 'publish', { CHANGE: 'create', ...port, TARGET: '81' });
+      expect(other).toMatchObject({ ok: false, error: 'port-taken', detail: 'web' });
+      const same = await run(first, 'publish', { CHANGE: 'create', ...port });
+      expect(same).toMatchObject({ ok: true, changed: false, created: false });
+      expect(await ports('web')).toEqual(['8080:80']);
     });
 
     it('answers on the published port through every node, those without a replica too', async () => {
@@ -182,6 +221,38 @@ export function engineContract(name: string, bench: (tokens: TokenStore) => Benc
       expect(await ports('web')).toEqual(['8081:81']);
     });
 
+    const named = async (name: string) => (await view()).services.find((one) => one.name === name);
+
+    it('sees where the tasks run of a service that exposes a port of its hosts, and answers on it there only', async () => {
+      const host = { published: 9080, target: 80, protocol: 'tcp', mode: 'host' } as const;
+      const labels = { 'swarm-mesh.expose': '9080/tcp' };
+      await when(engines.serve(first, 'hosted', 1, { labels, ports: [host] }));
+      await eventually('it runs', async () => (await when(engines.replicas(first, 'hosted'))).length === 1);
+      const [runs] = await when(engines.replicas(first, 'hosted'));
+      const on = runs?.instance ?? '';
+      expect(await named('hosted')).toMatchObject({ labels, ports: [host], nodes: [nodes[on]] });
+      expect((await named('web'))?.nodes).toBeUndefined();
+      await eventually('an answer', async () => (await when(engines.ask(on, 9080))) !== undefined);
+      expect(await when(engines.ask(on, 9080, '/index.html'))).toBeDefined();
+      expect(await when(engines.ask(on, 9080, '/nothing'))).toBeUndefined();
+      for (const id of ids) expect(await when(engines.probe(id, 9080))).toBe(id === on);
+    });
+
+    it('sees a service as its operator has changed it, and no more once it is removed', async () => {
+      const udp = { published: 9053, target: 53, protocol: 'udp', mode: 'ingress' } as const;
+      const labels = { 'swarm-mesh.health.9053': '/healthz' };
+      await when(engines.serve(first, 'hosted', 2, { labels, ports: [udp] }));
+      await eventually('2 replicas', async () => (await when(engines.replicas(first, 'hosted'))).length === 2);
+      await eventually('the new port', async () => (await named('hosted'))?.ports[0]?.published === 9053);
+      expect(await named('hosted')).toMatchObject({ labels, ports: [udp], nodes: undefined });
+      await when(engines.end(first, 'hosted'));
+      await eventually('gone', async () => (await named('hosted')) === undefined);
+    });
+
+    it('answers on the port of the gossip on every node, over TCP', async () => {
+      for (const id of ids) expect(await when(engines.probe(id, 7946))).toBe(true);
+    });
+
     it('demotes, leaves, is seen as down, and is removed', async () => {
       const NODE = String(nodes[second]);
       expect(await run(first, 'demote', { NODE })).toMatchObject({ ok: true });
@@ -195,7 +266,32 @@ export function engineContract(name: string, bench: (tokens: TokenStore) => Benc
       expect(await node(second)).toBeUndefined();
     });
 
-    it('joins again as another node', async () => {
+    it('rotates the worker token: the old one lets nobody in, and nodes in place stay', async () => {
+      const before = tokens.values.get(TOKEN) ?? '';
+      const answer = await run(first, 'rotate', { ...stored, KEY });
+      const after = tokens.values.get(TOKEN) ?? '';
+      expect(answer).toEqual({ ok: true });
+      expect(after).toMatch(/^SWMTKN-1-/);
+      expect(after).not.toBe(before);
+      expect((await node(third))?.state).toBe('ready');
+
+      tokens.values.set(TOKEN, before);
+      const refused = await run(second, 'join', { ...stored, MANAGERS: `${address(first)}:2377` });
+      expect(refused).toMatchObject({ ok: false, error: 'token-refused' });
+      expect(await run(second, 'observe', { PAGE: '1' })).toMatchObject({ state: 'inactive' });
+      tokens.values.set(TOKEN, after);
+      expect((await view()).nodes.map(({ id, state }) => [id, state]).toSorted()).toEqual(
+        [nodes[first], nodes[third]].map((id) => [id, 'ready']).toSorted(),
+      );
+    });
+
+    it('rotates on a manager only, and what is stored stays good', async () => {
+      const before = tokens.values.get(TOKEN);
+      expect(await run(third, 'rotate', { ...stored, KEY })).toMatchObject({ ok: false });
+      expect(tokens.values.get(TOKEN)).toBe(before);
+    });
+
+    it('joins again as another node, with the token that the rotation stored', async () => {
       const answer = await run(second, 'join', { ...stored, MANAGERS: `${address(first)}:2377` });
       expect(answer).toMatchObject({ ok: true, state: 'active' });
       expect(answer.node).not.toBe(nodes[second]);
@@ -216,7 +312,8 @@ export function engineContract(name: string, bench: (tokens: TokenStore) => Benc
       await eventually('reachable', async () => (await node(second))?.manager?.reachability === 'reachable');
       await when(engines.destroy(second));
       await eventually('leaderless', async () => 'unreadable' in (await run(first, 'observe', { PAGE: '1' })));
-      expect(await run(first, 'recover', { ADDRESS: address(first) })).toMatchObject({ ok: true, node: nodes[first] });
+      const answer = await run(first, 'recover', { ADDRESS: address(first) });
+      expect(answer).toMatchObject({ ok: true, ingress: true, node: nodes[first] });
       const after = await view();
       expect(after.id).toBe(before.id);
       expect(after.services.map(({ name }) => name)).toEqual(before.services.map(({ name }) => name));
