@@ -4,7 +4,7 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
-    exclude: ['test/engines/**'],
+    exclude: ['test/engines/**', 'test/emulator/**'],
     globalSetup: ['test/package.ts'],
     sequence: { shuffle: { files: true } },
   },

@@ -12,6 +12,7 @@ import { type App, compose } from '../src/app.ts';
 import { type Clients, clients } from '../src/aws/clients.ts';
 import { config } from '../src/config.ts';
 import { tags } from '../src/model/names.ts';
+import { answering } from './answering.ts';
 import { AutoScaling, type Group } from './aws/autoscaling.ts';
 import { Ec2, type LabInstance } from './aws/ec2.ts';
 import { Elbv2 } from './aws/elbv2.ts';
@@ -355,17 +356,7 @@ export class Account {
       [ssm, this.ssm],
     ];
     for (const [client, service] of services) {
-      const stack = client.middlewareStack as { addRelativeTo(middleware: Middleware, options: object): void };
-      // Inside of the retries: serialisers, retries and paginators are the SDK's own. Nothing is signed: nobody would check.
-      const options = { relation: 'after', toMiddleware: 'retryMiddleware', name: 'lab' };
-      stack.addRelativeTo(
-        (_next, { commandName }) =>
-          async ({ input }) => {
-            const output = await this.#call(fn, service, commandName.replace(/Command$/, ''), input);
-            return { output: { ...output, $metadata: { httpStatusCode: 200, attempts: 1 } }, response: {} };
-          },
-        options,
-      );
+      answering(client, (operation, input) => this.#call(fn, service, operation, input));
     }
     return made;
   }
@@ -487,11 +478,6 @@ export class Account {
     this.onLog(line);
   }
 }
-
-type Middleware = (
-  next: unknown,
-  context: { commandName: string },
-) => (args: { input: unknown }) => Promise<{ output: object; response: object }>;
 
 export interface Answer {
   readonly status: number;

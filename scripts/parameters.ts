@@ -17,10 +17,10 @@ const known = {
     shape: 'a name of 2 to 18 lower-case letters, digits and hyphens that begins with a letter, like "prod"',
     schema: z.string().regex(/^[a-z][a-z0-9-]{0,16}[a-z0-9]$/),
   },
-  vpc: { shape: 'the id of a VPC, like "vpc-0a1b2c3d"', schema: z.string().regex(/^vpc-[0-9a-f]{8,17}$/) },
+  vpc: { shape: 'the id of a VPC, like "vpc-0a1b2c3d"', schema: z.string().regex(/^vpc-[0-9a-z]+$/) },
   subnets: {
     shape: 'ids of subnets of that VPC, one a zone, joined by commas, like "subnet-0a1b2c3d,subnet-4e5f6071"',
-    schema: list(/^subnet-[0-9a-f]{8,17}$/),
+    schema: list(/^subnet-[0-9a-z]+$/),
   },
   managers: {
     shape: 'how many instances vote: 1, 3, 5 or 7',
@@ -84,11 +84,17 @@ const known = {
   },
 } as const;
 
-type Name = keyof typeof known;
+export type Name = keyof typeof known;
 export const names = Object.keys(known) as Name[];
 
-/** Reads every parameter through `given`. Throws one error that names each fault, with what it should be. */
-export async function parameters(given: (name: Name) => Promise<unknown>) {
+/**
+ * Reads every parameter through `given`. Throws one error that names each fault, as the deployer spells the parameter,
+ * with what it should be.
+ */
+export async function parameters(
+  given: (name: Name) => Promise<unknown>,
+  spelled: (name: Name) => string = (name) => `--param ${name}=…`,
+) {
   const faults: string[] = [];
   const read = async <N extends Name>(name: N): Promise<z.output<(typeof known)[N]['schema']>> => {
     const one = known[name];
@@ -96,7 +102,7 @@ export async function parameters(given: (name: Name) => Promise<unknown>) {
     const text = raw === undefined || raw === null ? '' : String(raw);
     const value = one.schema.safeParse(text === '' && 'default' in one ? one.default : text);
     if (value.success) return value.data as z.output<(typeof known)[N]['schema']>;
-    faults.push(`  --param ${name}=…  should be ${one.shape}; ${text === '' ? 'it is missing' : `it is "${text}"`}`);
+    faults.push(`  ${spelled(name)}  should be ${one.shape}; ${text === '' ? 'it is missing' : `it is "${text}"`}`);
     return undefined as never;
   };
   const [
@@ -131,7 +137,7 @@ export async function parameters(given: (name: Name) => Promise<unknown>) {
   // One without the other would leave the API to IAM although somebody meant tokens, or accept tokens for anybody.
   if (jwtIssuer !== undefined && jwtAudience !== undefined && (jwtIssuer === '') !== (jwtAudience.length === 0)) {
     const missing = jwtIssuer === '' ? 'jwtIssuer' : 'jwtAudience';
-    faults.push(`  --param ${missing}=…  should be ${known[missing].shape}; it is missing`);
+    faults.push(`  ${spelled(missing)}  should be ${known[missing].shape}; it is missing`);
   }
   // A plain Error with no stack: osls prints the stack, and a deployer wants the faults.
   if (faults.length > 0) throw Object.assign(new Error(), { stack: `\n${faults.join('\n')}\n` });

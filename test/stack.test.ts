@@ -174,7 +174,7 @@ describe('the parameters', () => {
     ['cluster', 'a-name-that-is-much-too-long'],
     ['cluster', ''],
     ['vpc', 'subnet-0a1b2c3d'],
-    ['subnets', 'subnet-1,subnet-2'],
+    ['subnets', 'subnet-1,sub-2'],
     ['subnets', 'subnet-0a1b2c3d,subnet-0a1b2c3d'],
     ['managers', '2'],
     ['scheme', 'public'],

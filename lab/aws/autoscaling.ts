@@ -216,6 +216,12 @@ export class AutoScaling implements Service {
       ],
     ),
 
+    UpdateAutoScalingGroup: operation((input: sdk.UpdateAutoScalingGroupType) => {
+      const { name, desired } = this.#group(input.AutoScalingGroupName ?? '');
+      this.scale(name, input.DesiredCapacity ?? desired);
+      return {};
+    }),
+
     RecordLifecycleActionHeartbeat: operation(
       (input: sdk.RecordLifecycleActionHeartbeatType) => {
         const group = this.#group(input.AutoScalingGroupName ?? '');

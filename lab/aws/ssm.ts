@@ -152,6 +152,18 @@ export class Ssm implements Service, TokenStore {
       (input) => (input.Names ?? []).map((name) => ({ action: 'ssm:GetParameters', resource: parameterArn(name) })),
     ),
 
+    GetParametersByPath: operation((input: sdk.GetParametersByPathRequest) => {
+      const below = [...this.parameters].filter(([name]) => name.startsWith(`${input.Path}/`));
+      const { items, next } = page(below, input.MaxResults ?? 10, input.NextToken);
+      return { Parameters: items.map(([Name, { type }]) => ({ Name, Type: type })), NextToken: next };
+    }),
+
+    DeleteParameters: operation((input: sdk.DeleteParametersRequest) => {
+      const names = input.Names ?? [];
+      if (names.length < 1 || names.length > 10) throw new AwsError('ValidationException', 'Names: 1 to 10');
+      return { DeletedParameters: names.filter((name) => this.parameters.delete(name)) };
+    }),
+
     PutParameter: operation(
       (input: sdk.PutParameterRequest) => {
         const name = input.Name ?? '';

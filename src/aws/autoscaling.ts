@@ -21,7 +21,7 @@ export interface HookResult {
   readonly result: 'CONTINUE' | 'ABANDON';
 }
 
-export function autoScaling(client: AutoScalingClient, config: Config) {
+export function autoScaling(client: AutoScalingClient, config: Pick<Config, 'cluster'>) {
   return {
     /** The lifecycle state of each instance in these groups. A group that is gone has none. */
     async lifecycles(groups: readonly string[]): Promise<Map<InstanceId, { name: string; state: string }>> {

@@ -13,9 +13,10 @@ export interface Clients {
   readonly ssm: SSMClient;
 }
 
-/** What a caller may set for all of them; the lab gives credentials of its own. */
+/** What a caller may set for all of them; the lab gives credentials of its own, an emulator is at an endpoint. */
 export interface ClientOptions {
   readonly region: string;
+  readonly endpoint?: string;
   readonly credentials?: { readonly accessKeyId: string; readonly secretAccessKey: string };
 }
 

@@ -25,7 +25,7 @@ export type TaggedInstance = Omit<Instance, 'group'> & {
   readonly groupName: string | undefined;
 };
 
-export function ec2(client: EC2Client, config: Config) {
+export function ec2(client: EC2Client, config: Pick<Config, 'cluster' | 'swarmGroup' | 'balancerGroup'>) {
   const describe = async (filters: Filter[]): Promise<TaggedInstance[]> => {
     const reservations = await collected(
       paginateDescribeInstances({ client, pageSize: 1000 }, { Filters: filters }),

@@ -45,7 +45,7 @@ const protocols = { tcp: 'TCP', udp: 'UDP', tcp_udp: 'TCP_UDP', tls: 'TLS', http
 /** Attributes of a group by arn, read once in a run of the cycle: nobody changes them every few seconds. */
 export type KnownAttributes = Map<string, GroupAttributes>;
 
-export function elbv2(client: ElasticLoadBalancingV2Client, config: Config) {
+export function elbv2(client: ElasticLoadBalancingV2Client, config: Pick<Config, 'cluster' | 'vpc' | 'balancer'>) {
   const ours = async (arns: readonly string[]): Promise<Set<string>> => {
     const described = await Promise.all(
       chunks(arns, 20).map((ResourceArns) => client.send(new DescribeTagsCommand({ ResourceArns }))),

@@ -18,7 +18,7 @@ const StoredLedger = z.array(
   z.object({ node: z.string(), instance: z.string(), address: z.string(), terminated: z.number().nullable() }),
 );
 
-export function parameters(client: SSMClient, config: Config) {
+export function parameters(client: SSMClient, config: Pick<Config, 'cluster'>) {
   const name = names(config.cluster);
   const put = (Name: string, value: unknown, Overwrite: boolean) =>
     client.send(new PutParameterCommand({ Name, Type: 'String', Value: JSON.stringify(value), Overwrite }));
