@@ -1,4 +1,4 @@
-import { api } from '../src/api/routes.ts';
+import { api } from '../src/api/api.ts';
 import { app } from '../src/app.ts';
 import { entry } from '../src/entry.ts';
 

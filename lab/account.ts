@@ -193,22 +193,36 @@ export class Account {
     if (state === 'stopped') this.ec2.become(id, 'pending');
   }
 
-  /** A request to the HTTP API, as API Gateway hands it on. */
-  async request(
-    method: string,
-    path: string,
-    body?: unknown,
-  ): Promise<{ status: number; body: unknown; headers: object }> {
-    const found = [...this.stack.routes].map(([route]) => ({ route, parameters: matched(route, method, path) }));
-    const hit = found.find(({ parameters }) => parameters !== undefined);
-    if (hit === undefined) return { status: 404, body: { message: 'Not Found' }, headers: {} };
-    const event = gatewayEvent(hit.route, method, path, hit.parameters ?? {}, body, this.random.uuid());
-    const answer = (await this.#invoke(
-      this.stack.functionNamed('api').arn,
-      event,
-    )) as APIGatewayProxyStructuredResultV2;
+  /**
+   * A request to the HTTP API, as API Gateway hands it on. `path` may have a query. A body that is no text is sent as
+   * JSON. `caller`: the policies of the stack that the caller has; without it, nobody is asked.
+   */
+  async request(method: string, path: string, body?: unknown, options: RequestOptions = {}): Promise<Answer> {
+    const [plain = '', search = ''] = path.split('?');
+    const found = [...this.stack.routes.keys()].map((key) => ({ key, parameters: matched(key, method, plain) }));
+    // A route of its own goes before the one for everything else.
+    const hit = found.find(({ parameters }) => parameters !== undefined) ?? { key: '$default', parameters: {} };
+    if (!this.stack.routes.has(hit.key)) return { status: 404, body: { message: 'Not Found' }, headers: {} };
+    if (options.policies !== undefined && !this.#mayInvoke(options.policies, method, plain)) {
+      return { status: 403, body: { message: 'Forbidden' }, headers: {} };
+    }
+    const event = gatewayEvent({ routeKey: hit.key, method, path: plain, search, body, requestId: this.random.uuid() });
+    const sent = {
+      ...event,
+      ...(hit.parameters === undefined ? {} : { pathParameters: hit.parameters }),
+      headers: { ...event.headers, ...options.headers },
+      ...(options.base64 === true ? { body: toBase64(event.body), isBase64Encoded: true } : {}),
+    };
+    const { arn } = this.stack.functionNamed('api');
+    const answer = (await this.#invoke(arn, sent, options.requestId)) as APIGatewayProxyStructuredResultV2;
     const parsed = answer.body === undefined || answer.body === '' ? undefined : JSON.parse(answer.body);
     return { status: answer.statusCode ?? 200, body: parsed, headers: answer.headers ?? {} };
+  }
+
+  #mayInvoke(policies: readonly string[], method: string, path: string): boolean {
+    const statements = policies.flatMap((id) => this.stack.policies.get(id) ?? []);
+    const resource = `arn:aws:execute-api:${REGION}:${ACCOUNT}:HttpApi/$default/${method}${path}`;
+    return allows(statements, { action: 'execute-api:Invoke', resource, context: {} });
   }
 
   /** An event on the default bus, to every rule that matches it. */
@@ -282,7 +296,7 @@ export class Account {
     });
   }
 
-  async #invoke(arn: string, event: unknown): Promise<unknown> {
+  async #invoke(arn: string, event: unknown, awsRequestId = this.random.uuid()): Promise<unknown> {
     const fn = this.stack.functions.get(arn);
     const handler = this.#handlers.get(arn);
     if (fn === undefined || handler === undefined) throw new Error(`there is no function ${arn}`);
@@ -290,7 +304,7 @@ export class Account {
     this.#working++;
     const invocation: Invocation = { ended: false, kill: () => {} };
     const deadline = this.clock.now() + fn.timeout * 1000;
-    const context = { awsRequestId: this.random.uuid(), getRemainingTimeInMillis: () => deadline - this.clock.now() };
+    const context = { awsRequestId, getRemainingTimeInMillis: () => deadline - this.clock.now() };
     try {
       return await this.#invocations.run(invocation, () =>
         Promise.race([handler(event as never, context as unknown as Context), this.#cutOff(fn, invocation)]),
@@ -479,6 +493,25 @@ type Middleware = (
   context: { commandName: string },
 ) => (args: { input: unknown }) => Promise<{ output: object; response: object }>;
 
+export interface Answer {
+  readonly status: number;
+  readonly body: unknown;
+  readonly headers: Readonly<Record<string, string | number | boolean>>;
+}
+
+export interface RequestOptions {
+  /** By lower-case name, as API Gateway gives them. */
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Sends the body as API Gateway does what it takes for binary. */
+  readonly base64?: boolean;
+  /** As Lambda would have given it, where it should not be a new one. */
+  readonly requestId?: string | undefined;
+  /** Logical ids of the stack's policies that the caller has. */
+  readonly policies?: readonly string[];
+}
+
+const toBase64 = (text: string | undefined) => Buffer.from(text ?? '').toString('base64');
+
 /** Path parameters where a route like `PUT /services/{service}` fits; decoded once, as API Gateway does. */
 function matched(route: string, method: string, path: string): Record<string, string> | undefined {
   const [verb, template = ''] = route.split(' ');
@@ -488,41 +521,66 @@ function matched(route: string, method: string, path: string): Record<string, st
   const parameters: Record<string, string> = {};
   for (const [i, part] of wanted.entries()) {
     const name = /^\{(\w+)\}$/.exec(part)?.[1];
-    if (name !== undefined) parameters[name] = decodeURIComponent(given[i] ?? '');
+    if (name !== undefined) parameters[name] = decoded(given[i] ?? '');
     else if (part !== given[i]) return undefined;
   }
   return parameters;
 }
 
-function gatewayEvent(
-  routeKey: string,
-  method: string,
-  path: string,
-  pathParameters: Record<string, string>,
-  body: unknown,
-  requestId: string,
-): APIGatewayProxyEventV2 {
+/** What is no percent encoding stays as it is. */
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+interface Sent {
+  readonly routeKey: string;
+  readonly method: string;
+  readonly path: string;
+  readonly search: string;
+  readonly body: unknown;
+  readonly requestId: string;
+}
+
+function gatewayEvent({ routeKey, method, path, search, body, requestId }: Sent): APIGatewayProxyEventV2 {
   const text = typeof body === 'string' ? body : JSON.stringify(body);
+  const query = queryOf(search);
+  const userArn = `arn:aws:sts::${ACCOUNT}:assumed-role/lab/lab`;
+  const iam = { accessKey: 'LAB', accountId: ACCOUNT, callerId: 'LAB', userArn, userId: 'LAB' };
+  const context = {
+    accountId: ACCOUNT,
+    apiId: 'lab',
+    authorizer: { iam },
+    domainName: 'lab',
+    domainPrefix: 'lab',
+    http: { method, path, protocol: 'HTTP/1.1', sourceIp: '127.0.0.1', userAgent: 'lab' },
+    requestId,
+    routeKey,
+    stage: '$default',
+    time: '',
+    timeEpoch: 0,
+  };
   return {
     version: '2.0',
     routeKey,
     rawPath: path,
-    rawQueryString: '',
+    rawQueryString: search,
     headers: body === undefined ? {} : { 'content-type': 'application/json' },
-    requestContext: {
-      accountId: ACCOUNT,
-      apiId: 'lab',
-      domainName: 'lab',
-      domainPrefix: 'lab',
-      http: { method, path, protocol: 'HTTP/1.1', sourceIp: '127.0.0.1', userAgent: 'lab' },
-      requestId,
-      routeKey,
-      stage: '$default',
-      time: '',
-      timeEpoch: 0,
-    },
-    pathParameters,
+    ...(Object.keys(query).length === 0 ? {} : { queryStringParameters: query }),
+    requestContext: context,
     ...(text === undefined ? {} : { body: text }),
     isBase64Encoded: false,
   };
+}
+
+/** One that is given several times is joined by commas. */
+function queryOf(search: string): Record<string, string> {
+  const query: Record<string, string> = {};
+  for (const [name, value] of new URLSearchParams(search)) {
+    query[name] = query[name] === undefined ? value : `${query[name]},${value}`;
+  }
+  return query;
 }

@@ -1,11 +1,14 @@
 /** Judges a call against the statements of the role that makes it, as far as our policies go. */
 import type { Statement } from './stack.ts';
 
+/** A key of several values, such as `aws:TagKeys`, has a list. */
+export type Context = Readonly<Record<string, string | readonly string[] | undefined>>;
+
 export interface Request {
   readonly action: string;
   readonly resource: string;
   /** Condition keys of this request, such as `aws:ResourceTag/swarm-mesh:cluster`. */
-  readonly context: Readonly<Record<string, string | undefined>>;
+  readonly context: Context;
 }
 
 export function allows(statements: readonly Statement[], request: Request): boolean {
@@ -17,10 +20,19 @@ export function allows(statements: readonly Statement[], request: Request): bool
   );
 }
 
-function holds(operator: string, keys: Readonly<Record<string, string>>, { context }: Request): boolean {
-  if (operator !== 'StringEquals') throw new Error(`the lab does not know the condition ${operator}`);
-  return Object.entries(keys).every(([key, value]) => context[key] === value);
+function holds(operator: string, keys: Statement['conditions'][string], { context }: Request): boolean {
+  const test = operators[operator];
+  if (test === undefined) throw new Error(`the lab does not know the condition ${operator}`);
+  return Object.entries(keys).every(([key, wanted]) => test(context[key], [wanted].flat()));
 }
+
+type Test = (given: Context[string], wanted: readonly string[]) => boolean;
+const operators: Readonly<Record<string, Test>> = {
+  StringEquals: (given, wanted) => typeof given === 'string' && wanted.includes(given),
+  // True of a request that has no such key, too: that is what 'Null' is for.
+  'ForAllValues:StringEquals': (given, wanted) => [given ?? []].flat().every((one) => wanted.includes(one)),
+  Null: (given, wanted) => wanted.includes(String([given ?? []].flat().length === 0)),
+};
 
 const matches = (pattern: string, text: string): boolean => {
   let expression = expressions.get(pattern);

@@ -14,7 +14,7 @@ lost, doubled, late; calls throttled, failed, stale; functions killed; commands 
 are the real ones, set up by the packaged template. In each history the laws of docs/reliability.md must hold.
 
 Options:
-  --seeds N       how many histories. Default: 100
+  --seeds N       how many histories; or A..B: those from seed A to seed B. Default: 100
   --seed N        only this one, with its story
   --hours N       of the cluster's life in each. Default: 24
   --nodes A..B    how large the cluster may be, 3 to 60. Default: 3..12
@@ -61,6 +61,13 @@ function number(name: string, text: string, least: number, most: number): number
 
 const listed = (text: string): string[] =>
   text === 'none' || text === '' ? [] : text.split(',').map((one) => one.trim());
+function seedsOf(text: string): number[] {
+  const [, from = '1', to = text] = /^(\d+)\.\.(\d+)$/.exec(text) ?? [];
+  const first = number('seeds', from, 0, 2 ** 31);
+  const last = number('seeds', to, Math.max(1, first), first + 100_000);
+  return Array.from({ length: last - first + 1 }, (_, i) => first + i);
+}
+
 const isFault = (text: string): text is FaultKind => faultKinds.some((kind) => kind === text);
 
 function faultsOf(text: string): FaultKind[] {
@@ -87,10 +94,7 @@ const common: Omit<Tale, 'seed'> = {
     : { deeds: listed(options.deeds).map((one) => number('deeds', one, 0, 10_000)) }),
   ...(options.faults === undefined ? {} : { faults: faultsOf(options.faults) }),
 };
-const seeds =
-  options.seed === undefined
-    ? Array.from({ length: number('seeds', options.seeds, 1, 100_000) }, (_, i) => i + 1)
-    : [number('seed', options.seed, 0, 2 ** 31)];
+const seeds = options.seed === undefined ? seedsOf(options.seeds) : [number('seed', options.seed, 0, 2 ** 31)];
 
 packaged();
 const players = new Players(Math.min(availableParallelism(), options.seed === undefined ? seeds.length : 2));

@@ -15,7 +15,7 @@ export interface StackFunction {
 export interface Statement {
   readonly actions: readonly string[];
   readonly resources: readonly string[];
-  readonly conditions: Readonly<Record<string, Readonly<Record<string, string>>>>;
+  readonly conditions: Readonly<Record<string, Readonly<Record<string, string | readonly string[]>>>>;
 }
 export interface StackQueue {
   readonly arn: string;
@@ -96,7 +96,9 @@ export class Stack {
   readonly mappings: readonly Mapping[];
   readonly rules: readonly Rule[];
   readonly documents: ReadonlyMap<string, Document>;
-  readonly routes: ReadonlyMap<string, { readonly authorization: string }>;
+  readonly routes: ReadonlyMap<string, { readonly authorization: string; readonly scopes: readonly string[] }>;
+  /** What the managed policies allow those whom they are attached to, by logical id. */
+  readonly policies: ReadonlyMap<string, readonly Statement[]>;
   readonly vpc: string;
   readonly subnets: readonly string[];
   readonly swarmGroup: string;
@@ -136,14 +138,11 @@ export class Stack {
     this.statements = new Map(
       all('AWS::IAM::Role').map(([id, p]) => [
         attribute(id, 'Arn'),
-        (p.Policies as unknown as { PolicyDocument: { Statement: Record<string, unknown>[] } }[])
-          .flatMap(({ PolicyDocument }) => PolicyDocument.Statement)
-          .map((one) => ({
-            actions: [one.Action].flat() as string[],
-            resources: [one.Resource].flat() as string[],
-            conditions: (one.Condition ?? {}) as Statement['conditions'],
-          })),
+        (p.Policies as unknown as Policy[]).flatMap(statementsOf),
       ]),
+    );
+    this.policies = new Map(
+      all('AWS::IAM::ManagedPolicy').map(([id, p]) => [id, statementsOf(p as unknown as Policy)]),
     );
     for (const [id, p] of all('AWS::SQS::QueuePolicy')) {
       const { Statement } = p.PolicyDocument as unknown as { Statement: { Resource: Json }[] };
@@ -194,7 +193,10 @@ export class Stack {
     this.routes = new Map(
       all('AWS::ApiGatewayV2::Route').map(([, p]) => [
         String(p.RouteKey),
-        { authorization: String(p.AuthorizationType ?? 'NONE') },
+        {
+          authorization: String(p.AuthorizationType ?? 'NONE'),
+          scopes: (p.AuthorizationScopes ?? []) as string[],
+        },
       ]),
     );
     this.swarmGroup = attribute('SwarmGroup', 'GroupId');
@@ -228,6 +230,17 @@ export class Stack {
     throw new Error(`the template has no function ${suffix}`);
   }
 }
+
+interface Policy {
+  readonly PolicyDocument: { readonly Statement: readonly Record<string, unknown>[] };
+}
+
+const statementsOf = ({ PolicyDocument }: Policy): Statement[] =>
+  PolicyDocument.Statement.map((one) => ({
+    actions: [one.Action].flat() as string[],
+    resources: [one.Resource].flat() as string[],
+    conditions: (one.Condition ?? {}) as Statement['conditions'],
+  }));
 
 function seconds(expression: string): number {
   const match = /^rate\((\d+) minutes?\)$/.exec(expression);

@@ -97,11 +97,19 @@ export const acts = {
     description: 'Publishes a port of a service, or takes it back.',
     timeout: 30,
     parameters: {
-      CHANGE: { pattern: '^(add|remove)$', description: 'what to do' },
+      CHANGE: { pattern: '^(add|create|remove)$', description: 'what to do' },
       SERVICE: { pattern: '^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$', description: 'name or id of a service' },
       PUBLISHED: { pattern: port, description: 'port on every node' },
       TARGET: { pattern: '^(0|[1-9][0-9]{0,4})$', description: 'port in the containers (0 where it is not needed)' },
       PROTOCOL: { pattern: '^(tcp|udp)$', description: 'protocol' },
+      CERTIFICATE: {
+        pattern: '^(none|arn:aws[a-z-]{0,12}:acm:[a-z0-9-]{1,32}:[0-9]{12}:certificate/[A-Za-z0-9-]{1,64})$',
+        description: 'certificate with which the balancer ends TLS (tcp only), or none',
+      },
+      HEALTH: {
+        pattern: '^(none|/[A-Za-z0-9@%+=:_.~/-]{0,199})$',
+        description: 'path that answers HTTP 200 to 399 while the service is healthy, or none',
+      },
     },
   },
 } as const satisfies Record<string, Act>;

@@ -1,5 +1,5 @@
 # Makes this manager the only one of its swarm, which has lost its quorum. Sent only where EC2 says of every other voter
-# that it is terminated. What Raft knew is copied first.
+# that it is terminated, or where a person has decided. What Raft knew is copied first.
 [ "$(info '<.Swarm.ControlAvailable>')" = true ] || refuse not-a-manager "this instance is no manager"
 if ! docker node ls >/dev/null 2>&1; then
   ROOT=$(info '<.DockerRootDir>')

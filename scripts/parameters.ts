@@ -68,6 +68,20 @@ const known = {
     schema: flag,
     default: 'false',
   },
+  jwtIssuer: {
+    shape:
+      'the https URL of an OpenID Connect issuer, like "https://login.example.com/"; with jwtAudience, or neither (then the API asks for IAM)',
+    schema: z.string().regex(/^(https:\/\/[A-Za-z0-9.-]+(:[0-9]{1,5})?(\/[A-Za-z0-9._~/-]*)?)?$/),
+    default: '',
+  },
+  jwtAudience: {
+    shape: 'whom tokens are for, joined by commas, like "swarm-mesh"; with jwtIssuer, or neither',
+    schema: z
+      .literal('')
+      .transform(() => [])
+      .or(list(/^[A-Za-z0-9._~:/-]{1,200}$/)),
+    default: '',
+  },
 } as const;
 
 type Name = keyof typeof known;
@@ -85,7 +99,21 @@ export async function parameters(given: (name: Name) => Promise<unknown>) {
     faults.push(`  --param ${name}=…  should be ${one.shape}; ${text === '' ? 'it is missing' : `it is "${text}"`}`);
     return undefined as never;
   };
-  const [cluster, vpc, subnets, managers, scheme, allowedCidrs, addressPool, exposeAll, delay, crossZone, rebalance] = [
+  const [
+    cluster,
+    vpc,
+    subnets,
+    managers,
+    scheme,
+    allowedCidrs,
+    addressPool,
+    exposeAll,
+    delay,
+    crossZone,
+    rebalance,
+    jwtIssuer,
+    jwtAudience,
+  ] = [
     await read('cluster'),
     await read('vpc'),
     await read('subnets'),
@@ -97,7 +125,14 @@ export async function parameters(given: (name: Name) => Promise<unknown>) {
     await read('deregistrationDelay'),
     await read('crossZone'),
     await read('rebalance'),
+    await read('jwtIssuer'),
+    await read('jwtAudience'),
   ];
+  // One without the other would leave the API to IAM although somebody meant tokens, or accept tokens for anybody.
+  if (jwtIssuer !== undefined && jwtAudience !== undefined && (jwtIssuer === '') !== (jwtAudience.length === 0)) {
+    const missing = jwtIssuer === '' ? 'jwtIssuer' : 'jwtAudience';
+    faults.push(`  --param ${missing}=…  should be ${known[missing].shape}; it is missing`);
+  }
   // A plain Error with no stack: osls prints the stack, and a deployer wants the faults.
   if (faults.length > 0) throw Object.assign(new Error(), { stack: `\n${faults.join('\n')}\n` });
   return {
@@ -111,6 +146,7 @@ export async function parameters(given: (name: Name) => Promise<unknown>) {
     deregistrationDelay: String(delay),
     crossZone: String(crossZone),
     rebalance: String(rebalance),
+    ...access(jwtIssuer, jwtAudience),
     ingress: allowedCidrs.flatMap((CidrIp) =>
       (['tcp', 'udp'] as const).map((IpProtocol) => ({
         IpProtocol,
@@ -120,5 +156,26 @@ export async function parameters(given: (name: Name) => Promise<unknown>) {
         Description: 'Clients of published ports (only listeners answer)',
       })),
     ),
+  };
+}
+
+/**
+ * Who may call which routes. With IAM it is policies that tell them apart. A token needs one of a route's scopes; the
+ * operator's opens every route.
+ */
+function access(issuerUrl: string, audience: readonly string[]) {
+  if (issuerUrl === '') {
+    const iam = { type: 'aws_iam' };
+    return { authorizers: {}, access: { read: iam, publish: iam, operate: iam, any: iam } };
+  }
+  const of = (...grants: string[]) => ({ name: 'jwt', scopes: grants.map((grant) => `swarm-mesh/${grant}`) });
+  return {
+    authorizers: { jwt: { type: 'jwt', identitySource: '$request.header.Authorization', issuerUrl, audience } },
+    access: {
+      read: of('read', 'operate'),
+      publish: of('publish', 'operate'),
+      operate: of('operate'),
+      any: of('read', 'publish', 'operate'),
+    },
   };
 }

@@ -4,10 +4,11 @@ import type { Millis } from './model/observed.ts';
 
 export interface Clock {
   now(): Millis;
-  sleep(milliseconds: number): Promise<void>;
+  /** Rejects once `signal` says that nobody waits any more. */
+  sleep(milliseconds: number, signal?: AbortSignal): Promise<void>;
 }
 
 export const systemClock: Clock = {
   now: () => Date.now(),
-  sleep: (milliseconds) => delay(milliseconds),
+  sleep: (milliseconds, signal) => delay(milliseconds, undefined, { ...(signal && { signal }) }),
 };

@@ -19,6 +19,7 @@ const Environment = z.object({
   EXPOSE_ALL: z.enum(['true', 'false']).transform((text) => text === 'true'),
   VPC: z.string().startsWith('vpc-'),
   SWARM_GROUP: z.string().startsWith('sg-'),
+  BALANCER_ADDRESS: z.string().min(1),
   BALANCER_GROUP: z.string().startsWith('sg-'),
   BALANCER: z.string().startsWith('arn:'),
   TOKEN_KEY: z.string().startsWith('arn:'),
@@ -34,6 +35,8 @@ export interface Config extends Settings {
   readonly region: string;
   readonly vpc: string;
   readonly balancer: string;
+  /** Its name in DNS, where the published ports answer. */
+  readonly balancerAddress: string;
   readonly balancerGroup: string;
   readonly tokenKey: string;
   readonly wakeQueue: string;
@@ -60,6 +63,7 @@ export function config(environment: Readonly<Record<string, string | undefined>>
     vpc: env.VPC,
     swarmGroup: env.SWARM_GROUP,
     balancer: env.BALANCER,
+    balancerAddress: env.BALANCER_ADDRESS,
     balancerGroup: env.BALANCER_GROUP,
     tokenKey: env.TOKEN_KEY,
     wakeQueue: env.WAKE_QUEUE,

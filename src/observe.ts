@@ -36,6 +36,7 @@ export interface Memory {
   /** When an instance was last asked who it is, whether it answered or not. */
   readonly asked: Map<InstanceId, Millis>;
   out: ReadonlyMap<InstanceId, Millis>;
+  leaderless: Millis | undefined;
   groups: Seen<readonly Group[]> | undefined;
   /** Of target groups. */
   readonly attributes: KnownAttributes;
@@ -52,12 +53,14 @@ export const memory = (): Memory => ({
   strangers: new Set(),
   asked: new Map(),
   out: new Map(),
+  leaderless: undefined,
   groups: undefined,
   attributes: new Map(),
   refusals: new Map(),
 });
 
-export async function observe(app: App, memory: Memory): Promise<Observed> {
+/** `patience`: how long managers have to answer, where it should not be as long as usual. */
+export async function observe(app: App, memory: Memory, patience?: Millis): Promise<Observed> {
   const { joins, left, beats, completed, refusals } = memory;
   const [instances, { record, ledger }, balancer] = await Promise.all([
     instancesOf(app),
@@ -67,9 +70,11 @@ export async function observe(app: App, memory: Memory): Promise<Observed> {
   const known = { instances, record, ledger };
   if (memory.groups?.ok !== true) memory.groups = await attempt(() => app.autoScaling.tagged());
   const agents = await attempt(() => agentsOf(app, instances, managersOf(known).length === 0, memory.online));
-  const looked = await attempt(() => sight(app, known, agents));
+  const looked = await attempt(() => sight(app, known, agents, patience));
   const swarm: SwarmSight = looked.ok ? looked.value : { kind: 'unknown', why: looked.why };
-  await asked(app, swarm, instances, memory);
+  await asked(app, swarm, instances, memory, patience);
+  const survive = swarm.kind === 'unknown' && (swarm.survivors ?? []).length > 0;
+  memory.leaderless = survive ? (memory.leaderless ?? app.clock.now()) : undefined;
   await recalled(app, swarm, memory);
   memory.out = outOf(balancer, instances, memory.out, app.clock.now());
   return {
@@ -79,6 +84,7 @@ export async function observe(app: App, memory: Memory): Promise<Observed> {
     swarm,
     balancer,
     groups: memory.groups,
+    leaderless: memory.leaderless,
     joins,
     selves: memory.selves,
     told: memory.told,
@@ -129,7 +135,13 @@ const ASK_AGAIN = 20_000;
  * while there are nodes without a label. A disk may be lost, somebody may have let it leave, a cycle may have ended
  * before it could label what had joined.
  */
-async function asked(app: App, swarm: SwarmSight, instances: readonly Instance[], memory: Memory): Promise<void> {
+async function asked(
+  app: App,
+  swarm: SwarmSight,
+  instances: readonly Instance[],
+  memory: Memory,
+  patience: Millis | undefined,
+): Promise<void> {
   if (swarm.kind !== 'seen') return;
   const now = app.clock.now();
   const { nodes } = swarm.swarm;
@@ -149,6 +161,7 @@ async function asked(app: App, swarm: SwarmSight, instances: readonly Instance[]
     selves(
       app,
       puzzling.map(({ id }) => id),
+      patience,
     ),
   );
   if (answers.ok) for (const [id, self] of answers.value) memory.selves.set(id, self);

@@ -21,7 +21,7 @@ import { holdsView, Self, viewed } from './view.ts';
 
 /** Several hundred nodes fit on a page; more pages than this are no view of ours. */
 const MOST_PAGES = 20;
-/** Milliseconds that an instance has to answer: spent only where nobody does. Within API Gateway's 30 s. */
+/** Milliseconds that an instance has to answer: spent only where nobody does. */
 const PATIENCE = 20_000;
 /** How long the other managers are waited for once one has answered: what they list is compared before a vote changes. */
 const COMPARED = 1_500;
@@ -43,21 +43,22 @@ export function managersOf({ instances, ledger }: Pick<Known, 'instances' | 'led
 
 /**
  * The swarm as one manager sees it. The ledger's managers are asked first; where none of them answers, every eligible
- * instance is: a swarm is only said not to exist where all that were asked are in none.
+ * instance is: a swarm is only said not to exist where all that were asked are in none. `patience` is for each of the two.
  */
 export async function sight(
   app: App,
   known: Known,
   agents: Seen<ReadonlyMap<InstanceId, Millis>>,
+  patience: Millis = PATIENCE,
 ): Promise<SwarmSight> {
   const managers = managersOf(known).map(({ id }) => id);
-  const first = managers.length === 0 ? undefined : await asked(app, managers);
+  const first = managers.length === 0 ? undefined : await asked(app, managers, patience);
   if (first?.swarm !== undefined) return ours(first.swarm, known);
 
   if (!agents.ok) return { kind: 'unknown', why: agents.why };
   const eligible = known.instances.filter(isEligible).map(({ id }) => id);
   const others = eligible.filter((id) => agents.value.has(id) && !managers.includes(id)).slice(0, JOIN_BATCH);
-  const second = others.length === 0 ? undefined : await asked(app, others);
+  const second = others.length === 0 ? undefined : await asked(app, others, patience);
   if (second?.swarm !== undefined) return ours(second.swarm, known);
 
   const answers = [first, second].flatMap((one) => (one === undefined ? [] : [...one.seen]));
@@ -75,20 +76,20 @@ export async function sight(
   return { kind: 'none', asked: outside, orphans };
 }
 
-async function asked(app: App, ids: readonly InstanceId[]) {
+async function asked(app: App, ids: readonly InstanceId[], patience: Millis) {
   let since: Millis | undefined;
   const enough = (outcomes: ReadonlyMap<InstanceId, Outcome>) => {
     if (![...outcomes.values()].some(isView)) return false;
     since ??= app.clock.now();
     return app.clock.now() - since >= COMPARED;
   };
-  const { seen, whole } = await app.commands.observe(ids, 1, PATIENCE, enough);
+  const { seen, whole } = await app.commands.observe(ids, 1, patience, enough);
   const memberships = new Map([...seen].flatMap(([id, one]) => listed(id, one)));
   for (const id of ids) {
     const one = seen.get(id);
     if (one === undefined || !isView(one)) continue;
     try {
-      return { swarm: viewed(id, await pages(app, id, whole), memberships), seen };
+      return { swarm: viewed(id, await pages(app, id, whole, patience), memberships), seen };
     } catch (error) {
       // Another manager may give a whole view; a view that is not one is no view.
       app.log.warn('a view of the swarm could not be read', { instance: id, why: message(error) });
@@ -97,13 +98,18 @@ async function asked(app: App, ids: readonly InstanceId[]) {
   return { swarm: undefined, seen };
 }
 
-async function pages(app: App, id: InstanceId, whole: (id: InstanceId) => Promise<Answer>): Promise<Answer[]> {
+async function pages(
+  app: App,
+  id: InstanceId,
+  whole: (id: InstanceId) => Promise<Answer>,
+  patience: Millis,
+): Promise<Answer[]> {
   const first = await whole(id);
   const count = Self.parse(first).pages ?? 1;
   if (count > MOST_PAGES) throw new Malformed(`the view has ${count} pages`);
   const all = [first];
   for (let page = 2; page <= count; page++) {
-    const next = await app.commands.observe([id], page, PATIENCE);
+    const next = await app.commands.observe([id], page, patience);
     all.push(await next.whole(id));
   }
   return all;
@@ -125,8 +131,12 @@ function listed(id: InstanceId, one: Outcome): [InstanceId, NodeId[]][] {
 }
 
 /** What each of these instances says of itself; nothing of those that do not answer within a few seconds. */
-export async function selves(app: App, ids: readonly InstanceId[]): Promise<Map<InstanceId, SelfView>> {
-  const { seen } = await app.commands.observe(ids.slice(0, JOIN_BATCH), 1, 8_000);
+export async function selves(
+  app: App,
+  ids: readonly InstanceId[],
+  patience: Millis = PATIENCE,
+): Promise<Map<InstanceId, SelfView>> {
+  const { seen } = await app.commands.observe(ids.slice(0, JOIN_BATCH), 1, Math.min(patience, 8_000));
   return new Map(
     [...seen].flatMap(([id, one]): [InstanceId, SelfView][] => {
       const self = selfOf(one);

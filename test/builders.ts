@@ -30,6 +30,7 @@ export function instance(n: number, given: Partial<Instance> = {}): Instance {
     stage: 'member',
     since: NOW - 3_000_000,
     drain: undefined,
+    recover: undefined,
     group: { name: 'group', state: 'InService' },
     ...given,
   };
@@ -105,6 +106,7 @@ export function observed(
       .toSorted((a, b) => (a.node < b.node ? -1 : 1)),
     balancer: { ok: true, value: { groups: [], listeners: [], rules: [] } },
     groups: { ok: true, value: [] },
+    leaderless: undefined,
     joins: new Map(),
     selves: new Map(),
     told: new Map(),

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Action } from '../src/model/action.ts';
-import type { Balancer, Observed, Service, TargetGroup } from '../src/model/observed.ts';
+import type { Balancer, Instance, Observed, Service, TargetGroup } from '../src/model/observed.ts';
 import { merged } from '../src/plan/ingress.ts';
 import { plan } from '../src/plan/plan.ts';
 import { instance, instanceId, NOW, node, nodeId, observed, settings, swarm, voter } from './builders.ts';
@@ -175,6 +175,50 @@ describe('a swarm without a leader', () => {
     expect(doing(seen, 'recover')).toEqual([]);
     expect(doing(seen, 'initialise')).toEqual([]);
     expect(planned(seen).notes.join()).toContain('is not recovered by force');
+  });
+
+  /** Two of three are stopped, and a person has decided for one, so many minutes ago. */
+  const decided = (minutes: number, given: Partial<Observed> = {}, by: Partial<Instance> = {}) => {
+    const seen = leaderless(['running', 'stopped', 'stopped'], { leaderless: NOW - 30_000, ...given });
+    const recover = NOW - minutes * 60_000;
+    return { ...seen, instances: seen.instances.map((one, i) => (i === 0 ? { ...one, recover, ...by } : one)) };
+  };
+
+  it('is taken over by the survivor that a person decided for, and says who decided, and against what', () => {
+    const [action] = doing(decided(5), 'recover');
+    expect(action).toMatchObject({ instance: instanceId(1), because: expect.stringContaining('a person decided') });
+    expect(action?.because).toContain(`voter ${instanceId(2)} is stopped, not terminated`);
+    const two: Observed['swarm'] = { kind: 'unknown', why: '', survivors: [instanceId(2), instanceId(1)] };
+    expect(doing(decided(5, { swarm: two }), 'recover')).toMatchObject([{ instance: instanceId(1) }]);
+  });
+
+  it.each([
+    ['is 15 minutes old', decided(15)],
+    ['is of the future', decided(-1)],
+    [
+      'was carried out: the record is younger',
+      decided(5, {
+        record: { generation: 1, state: 'formed', instance: instanceId(1), swarm: 'swarm-1', at: NOW - 60_000 },
+      }),
+    ],
+    ['names one that leaves', decided(5, {}, { drain: 'by hand' })],
+    ['names one that is no manager', decided(5, {}, { role: 'worker' })],
+    ['names one that does not hold the swarm', decided(5, { swarm: { kind: 'unknown', why: '', survivors: [] } })],
+    ['is not needed: the swarm answers', decided(5, { swarm: { kind: 'seen', swarm: swarm([voter(1)]) } })],
+    ['was for a swarm that was never formed', decided(5, { record: undefined })],
+    ['may only need an election', decided(5, { leaderless: NOW - 29_000 })],
+    ['may only need an election, which was never seen before', decided(5, { leaderless: undefined })],
+  ])('is not taken over on a decision that %s', (_, seen) => {
+    expect(doing(seen, 'recover')).toEqual([]);
+  });
+
+  it('a decision is used up where the swarm answers after it: the next loss is another one', () => {
+    const seen = decided(5, { swarm: { kind: 'seen', swarm: swarm([voter(1)]) } });
+    const [action] = doing(seen, 'record swarm');
+    expect(action).toMatchObject({ record: { state: 'formed', swarm: 'swarm-1', at: NOW } });
+    expect(doing(decided(16, { swarm: seen.swarm }), 'record swarm')).toEqual([]);
+    const recorded = action?.do === 'record swarm' ? action.record : undefined;
+    expect(doing({ ...seen, record: recorded }, 'record swarm')).toEqual([]);
   });
 
   it('keeps in the ledger who EC2 says is terminated: it forgets within the hour', () => {

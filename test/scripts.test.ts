@@ -68,7 +68,15 @@ describe('the documents', () => {
       rotate: { TOKEN: '/swarm-mesh/lab/worker-token', REGION: 'eu-central-1', KEY: 'alias/swarm-mesh-lab' },
       join: { MANAGERS: '10.0.0.1:2377,10.0.0.2:2377', TOKEN: '/swarm-mesh/lab/worker-token', REGION: 'eu-central-1' },
       label: { LABELS: `${'a'.repeat(25)};i-0a1b2c3d4e5f60718;eu-central-1a;t4g.medium;spot;my_group` },
-      publish: { CHANGE: 'add', SERVICE: 'my-stack_web.1', PUBLISHED: '65535', TARGET: '80', PROTOCOL: 'tcp' },
+      publish: {
+        CHANGE: 'create',
+        SERVICE: 'my-stack_web.1',
+        PUBLISHED: '65535',
+        TARGET: '80',
+        PROTOCOL: 'tcp',
+        CERTIFICATE: 'arn:aws-us-gov:acm:us-gov-west-1:111122223333:certificate/12345678-12ab-34cd-56ef-1234567890ab',
+        HEALTH: '/-/healthy~1/a=b',
+      },
     };
     for (const [act, values] of Object.entries(good)) {
       const document = stack.documents.get(`swarm-mesh-lab-${act}`);

@@ -4,6 +4,7 @@ import { RealClock, VirtualClock } from '../lab/clock.ts';
 import { DockerEngines } from '../lab/engines/docker.ts';
 import type { Served } from '../lab/engines/engine.ts';
 import { SimulatedEngines } from '../lab/engines/simulated.ts';
+import { type Faults, noFaults } from '../lab/faults.ts';
 import { Random } from '../lab/random.ts';
 
 const PATIENCE = 30 * 60_000;
@@ -12,11 +13,12 @@ export class World {
   readonly clock: VirtualClock | RealClock;
   readonly account: Account;
 
-  constructor(engine: 'simulated' | 'docker' = 'simulated') {
+  constructor(engine: 'simulated' | 'docker' = 'simulated', faults: Faults = noFaults) {
     this.clock = engine === 'docker' ? new RealClock() : new VirtualClock();
     this.account = new Account({
       clock: this.clock,
       random: new Random(1),
+      faults,
       engines: (clock, random, tokens) =>
         engine === 'docker' ? new DockerEngines(tokens) : new SimulatedEngines(clock, random, tokens),
     });
@@ -66,7 +68,7 @@ export class World {
     return promise;
   }
 
-  request = (method: string, path: string, body?: unknown) => this.when(this.account.request(method, path, body));
+  request = (...given: Parameters<Account['request']>) => this.when(this.account.request(...given));
 
   serve = (service: string, replicas: number, given?: Served) =>
     this.when(this.account.engines.serve(this.inGroup('managers')[0]?.id ?? '', service, replicas, given));

@@ -97,6 +97,11 @@ export class Ec2 implements Service {
     return instance;
   }
 
+  #tagging = (id: string, tags: readonly sdk.Tag[] | undefined) => ({
+    ...tagContext('aws:ResourceTag', this.instances.get(id)?.tags),
+    'aws:TagKeys': (tags ?? []).map(({ Key = '' }) => Key),
+  });
+
   readonly operations = {
     DescribeInstances: operation((input: sdk.DescribeInstancesRequest) => {
       const found = [...this.instances.values()].filter(
@@ -144,7 +149,26 @@ export class Ec2 implements Service {
         (input.Resources ?? []).map((id) => ({
           action: 'ec2:CreateTags',
           resource: `arn:aws:ec2:${REGION}:${ACCOUNT}:instance/${id}`,
-          context: tagContext('aws:ResourceTag', this.instances.get(id)?.tags),
+          context: this.#tagging(id, input.Tags),
+        })),
+    ),
+
+    DeleteTags: operation(
+      (input: sdk.DeleteTagsRequest) => {
+        for (const { tags } of (input.Resources ?? []).map((id) => this.get(id))) {
+          for (const key of input.Tags === undefined ? [...tags.keys()] : []) tags.delete(key);
+          for (const { Key = '', Value } of input.Tags ?? []) {
+            // With a value, only a tag of that value goes.
+            if (Value === undefined || tags.get(Key) === Value) tags.delete(Key);
+          }
+        }
+        return {};
+      },
+      (input) =>
+        (input.Resources ?? []).map((id) => ({
+          action: 'ec2:DeleteTags',
+          resource: `arn:aws:ec2:${REGION}:${ACCOUNT}:instance/${id}`,
+          context: this.#tagging(id, input.Tags),
         })),
     ),
 

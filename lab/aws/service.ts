@@ -1,5 +1,7 @@
 /** What the lab's services have in common: operations by name, faults as AWS names them, and who may call. */
 
+import type { Context } from '../iam.ts';
+
 /** An error as the SDK would have made it from AWS's answer: by its name. */
 export class AwsError extends Error {
   readonly $fault: 'client' | 'server';
@@ -19,7 +21,7 @@ export const denied = (action: string, resource: string) =>
 export interface Need {
   readonly action: string;
   readonly resource?: string;
-  readonly context?: Readonly<Record<string, string | undefined>>;
+  readonly context?: Context;
 }
 
 export interface Operation<Input = never> {

@@ -482,17 +482,28 @@ export class SimulatedEngines implements Engines {
     const same = (port: Port) => port.PublishedPort === Number(PUBLISHED) && port.Protocol === PROTOCOL;
     const label = `swarm-mesh.expose.${PUBLISHED}.${PROTOCOL}`;
     const had = service.ports.find(same);
+    const wanted = balancerLabels(service.labels, given);
+    const relabelled = wanted.filter(([name, value]) => service.labels.get(name) !== value);
+    const relabel = () => {
+      for (const [name, value] of relabelled) {
+        if (value === undefined) service.labels.delete(name);
+        else service.labels.set(name, value);
+      }
+    };
+    const done = (changed: boolean, created = false) => ({ service: service.name, changed, created });
     if (CHANGE === 'remove') {
-      if (had === undefined && !service.labels.has(label)) return { service: service.name, changed: false };
+      if (had === undefined && !service.labels.has(label)) return done(false);
+      relabel();
       service.labels.delete(label);
       service.ports = service.ports.filter((port) => !same(port));
-      return { service: service.name, changed: true };
+      return done(true);
     }
     const holder = services.find((one) => one !== service && one.ports.some(same));
     if (holder !== undefined) throw new Refusal('port-taken', holder.name);
-    if (had?.TargetPort === Number(TARGET) && had.PublishMode === 'ingress' && service.labels.has(label)) {
-      return { service: service.name, changed: false };
-    }
+    const fits = had?.TargetPort === Number(TARGET) && had.PublishMode === 'ingress';
+    if (fits && service.labels.get(label) === 'api' && relabelled.length === 0) return done(false);
+    if (CHANGE === 'create' && had !== undefined) throw new Refusal('port-taken', service.name);
+    relabel();
     const port = {
       Protocol: PROTOCOL,
       TargetPort: Number(TARGET),
@@ -501,7 +512,7 @@ export class SimulatedEngines implements Engines {
     };
     service.ports = [...service.ports.filter((one) => !same(one)), port];
     service.labels.set(label, 'api');
-    return { service: service.name, changed: true };
+    return done(true, had === undefined);
   }
 
   #observed(machine: Machine, page: number): object {
@@ -704,6 +715,14 @@ export class SimulatedEngines implements Engines {
     );
   }
 
+  /** What any swarm's services are like: labels and ports. */
+  services(): { name: string; labels: Record<string, string>; ports: readonly Port[] }[] {
+    const swarms = new Set([...this.#machines.values()].flatMap(({ swarm }) => (swarm === undefined ? [] : [swarm])));
+    return [...swarms].flatMap(({ services }) =>
+      [...services.values()].map(({ name, labels, ports }) => ({ name, labels: Object.fromEntries(labels), ports })),
+    );
+  }
+
   /** Ports that services expose by their labels, as their managers know them. */
   exposed(): number[] {
     return this.#ours().flatMap(({ services }) =>
@@ -832,4 +851,15 @@ export class SimulatedEngines implements Engines {
 
   #takes = ([low, high]: readonly [number, number]): Promise<void> =>
     this.#clock.sleep(this.#random.between(low, high));
+}
+
+/** As publish.sh: certificates are tcp's; tcp decides on the health path, udp only adds one, or takes its own. */
+function balancerLabels(
+  labels: ReadonlyMap<string, string>,
+  { PUBLISHED, PROTOCOL, CERTIFICATE, HEALTH }: Readonly<Record<string, string>>,
+): [string, string | undefined][] {
+  const given = (value: string | undefined) => (value === 'none' ? undefined : value);
+  const health: [string, string | undefined] = [`swarm-mesh.health.${PUBLISHED}`, given(HEALTH)];
+  if (PROTOCOL === 'tcp') return [[`swarm-mesh.tls.${PUBLISHED}`, given(CERTIFICATE)], health];
+  return health[1] === undefined && labels.has(`swarm-mesh.expose.${PUBLISHED}.tcp`) ? [] : [health];
 }

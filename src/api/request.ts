@@ -1,53 +1,43 @@
 /** The one place where requests are parsed: everything behind it has values of the right shape. */
 import type { APIGatewayProxyEventV2 } from 'aws-lambda';
-import { z } from 'zod';
-import { badRequest, Refusal } from './problem.ts';
+import type { z } from 'zod';
+import { Refusal } from './problem.ts';
 
-const MOST_BYTES = 4096;
-const port = z.int().min(1).max(65535);
+export const MOST_BYTES = 4096;
 
-/** Names as Docker allows them, and ids. */
-export const ServiceName = z
-  .string()
-  .regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/, 'should be the name or the id of a service');
-export const PortPath = z.object({
-  service: ServiceName,
-  publishedPort: z
-    .string()
-    .regex(/^[1-9][0-9]{0,4}$/, 'should be a port, 1 to 65535')
-    .transform(Number)
-    .pipe(port),
-});
-export const PublishBody = z.strictObject({
-  targetPort: port,
-  protocol: z.literal('tcp', 'should be "tcp": the balancer serves no other protocol yet').default('tcp'),
-});
+/** API Gateway has decoded them: decoding again would make another value of one that holds a percent sign. */
+export const path = <S extends z.ZodType>({ pathParameters }: APIGatewayProxyEventV2, schema: S): z.output<S> =>
+  checked(schema, pathParameters ?? {}, 'The path is not valid');
 
-export function path<T>(event: APIGatewayProxyEventV2, schema: z.ZodType<T>): T {
-  return checked(schema, event.pathParameters ?? {}, 'The path is not valid');
-}
+/** One that is given twice arrives joined by a comma, and fits no schema of ours. */
+export const query = <S extends z.ZodType>({ queryStringParameters }: APIGatewayProxyEventV2, schema: S): z.output<S> =>
+  checked(schema, queryStringParameters ?? {}, 'The query is not valid');
 
-export function body<T>(event: APIGatewayProxyEventV2, schema: z.ZodType<T>): T {
+export function body<S extends z.ZodType>(event: APIGatewayProxyEventV2, schema: S): z.output<S> {
   const text = event.isBase64Encoded ? Buffer.from(event.body ?? '', 'base64').toString() : (event.body ?? '');
   if (Buffer.byteLength(text) > MOST_BYTES) {
-    const detail = `The body has more than ${MOST_BYTES} bytes.`;
-    throw new Refusal({ status: 413, kind: 'too-large', title: 'The request is too large', detail });
+    throw new Refusal('too-large', `The body has more than ${MOST_BYTES} bytes.`);
   }
+  if (takesNone(schema)) return checked(schema, text === '' ? undefined : text, 'The body is not valid');
   const type = event.headers['content-type'];
-  if (type !== undefined && !/^application\/([a-z.+-]+\+)?json\b/i.test(type)) {
-    const detail = `The body is "${type}"; it should be application/json.`;
-    throw new Refusal({ status: 415, kind: 'not-json', title: 'The body is not JSON', detail });
+  if (type !== undefined && !/^application\/([a-z.+-]+\+)?json\s*(;|$)/i.test(type)) {
+    throw new Refusal('not-json', `The body is "${type.slice(0, 100)}"; it should be application/json.`);
   }
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    throw badRequest('The body is not JSON.');
-  }
-  return checked(schema, value, 'The body is not valid');
+  return checked(schema, parsed(text), 'The body is not valid');
 }
 
-function checked<T>(schema: z.ZodType<T>, value: unknown, title: string): T {
+/** A route without a body says so by its schema. */
+export const takesNone = (schema: z.ZodType): boolean => schema.safeParse(undefined).success;
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new Refusal('bad-request', 'The body is not JSON.', { cause });
+  }
+}
+
+function checked<S extends z.ZodType>(schema: S, value: unknown, title: string): z.output<S> {
   const read = schema.safeParse(value);
   if (read.success) return read.data;
   const errors = read.error.issues.flatMap((issue) =>
@@ -56,5 +46,5 @@ function checked<T>(schema: z.ZodType<T>, value: unknown, title: string): T {
       : [{ field: issue.path.join('.'), message: issue.message }],
   );
   const named = errors.map(({ field, message }) => (field === '' ? message : `${field}: ${message}`));
-  throw badRequest(`${title}: ${named.join('; ')}.`, errors);
+  throw new Refusal('bad-request', `${title}: ${named.join('; ')}.`, { errors });
 }

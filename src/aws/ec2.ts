@@ -2,6 +2,7 @@
 import {
   AuthorizeSecurityGroupIngressCommand,
   CreateTagsCommand,
+  DeleteTagsCommand,
   type EC2Client,
   type Filter,
   ModifyNetworkInterfaceAttributeCommand,
@@ -62,6 +63,11 @@ export function ec2(client: EC2Client, config: Config) {
       for (const Resources of chunks(instances, 500)) await client.send(new CreateTagsCommand({ Resources, Tags }));
     },
 
+    /** Removes a tag where it still says `value`: what somebody wrote there since stays. */
+    async untag(instance: InstanceId, key: string, value: string): Promise<void> {
+      await client.send(new DeleteTagsCommand({ Resources: [instance], Tags: [{ Key: key, Value: value }] }));
+    },
+
     /** Every rule of the nodes' security group that lets somebody in. */
     async ingressRules(): Promise<IngressRule[]> {
       const rules = await collected(
@@ -119,7 +125,10 @@ function instance(raw: SdkInstance): TaggedInstance {
   const tag = (key: string) => raw.Tags?.find(({ Key }: Tag) => Key === key)?.Value;
   const state = given(raw.State?.Name, 'State.Name');
   const stage = tag(tags.state);
-  const since = Date.parse(tag(tags.since) ?? '');
+  const time = (key: string) => {
+    const at = Date.parse(tag(key) ?? '');
+    return Number.isNaN(at) ? undefined : at;
+  };
   const role: Role = tag(tags.role) === 'manager' ? 'manager' : 'worker';
   return {
     id: given(raw.InstanceId, 'InstanceId'),
@@ -136,8 +145,9 @@ function instance(raw: SdkInstance): TaggedInstance {
     })),
     role,
     stage: isStage(stage) ? stage : undefined,
-    since: Number.isNaN(since) ? undefined : since,
+    since: time(tags.since),
     drain: tag(tags.drain),
+    recover: time(tags.recover),
     cluster: tag(tags.cluster),
     groupName: tag('aws:autoscaling:groupName'),
   };

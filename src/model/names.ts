@@ -8,6 +8,8 @@ export const tags = {
   since: 'swarm-mesh:since',
   reason: 'swarm-mesh:reason',
   drain: 'swarm-mesh:drain',
+  /** On one survivor of a swarm without a leader: when a person decided that it takes the swarm over. ISO 8601. */
+  recover: 'swarm-mesh:recover',
 } as const;
 
 export const labels = {
@@ -16,9 +18,9 @@ export const labels = {
   /** On a service, written by the API: one for each port it published. */
   exposed: (published: number, protocol: Protocol) => `swarm-mesh.expose.${published}.${protocol}`,
   /** On a service: ARN of the ACM certificate with which the balancer ends TLS on a published port. */
-  tls: (published: number) => `swarm-mesh.tls.${published}`,
+  certificate: (published: number) => `swarm-mesh.tls.${published}`,
   /** On a service: path of an HTTP health check of a published port. */
-  health: (published: number) => `swarm-mesh.health.${published}`,
+  healthPath: (published: number) => `swarm-mesh.health.${published}`,
 } as const;
 
 export const hooks = { launch: 'swarm-mesh-launch', terminate: 'swarm-mesh-terminate' } as const;
@@ -44,6 +46,10 @@ export const targetGroupName = (cluster: string, port: number, transport: Transp
 export const JOIN_DEADLINE = 10 * 60_000;
 /** How long a leaving instance may be held back, by a command that it does not answer or a task that does not stop. */
 export const LEAVE_DEADLINE = 15 * 60_000;
+/** How long a person's decision to recover by force holds: a swarm that is lost later is another decision. */
+export const DECISION_HOLDS = 15 * 60_000;
+/** How long no leader may have been seen before a decision is carried out: an election takes up to 11 s. */
+export const ELECTION = 30_000;
 /** Run Command addresses at most 50 instances by id. */
 export const JOIN_BATCH = 50;
 export const SWARM_PORT = 2377;

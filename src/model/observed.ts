@@ -32,6 +32,8 @@ export interface Instance {
   readonly since: Millis | undefined;
   /** Why it is to be drained, from the tag `swarm-mesh:drain`: a person's words, or ours. */
   readonly drain: string | undefined;
+  /** When a person decided that it takes the swarm over by force, from the tag `swarm-mesh:recover`. */
+  readonly recover: Millis | undefined;
   /** Its Auto Scaling group and its state there (`InService`, `Pending:Wait`, `Terminating:Wait`, `Warmed:Stopped`, …). */
   readonly group: { readonly name: string; readonly state: string } | undefined;
 }
@@ -229,6 +231,8 @@ export interface Observed {
   readonly told: ReadonlyMap<NodeId, InstanceId>;
   /** When the balancer was first seen to send an instance nothing, and in every look since, within this run of the cycle. */
   readonly out: ReadonlyMap<InstanceId, Millis>;
+  /** Since when, within this run of the cycle, managers have answered that their swarm has no leader. */
+  readonly leaderless: Millis | undefined;
   /** When an instance said that it has left, within this run of the cycle. */
   readonly left: ReadonlyMap<InstanceId, Millis>;
   /** When an instance's hook last got a heartbeat, within this run of the cycle. */

@@ -1,6 +1,6 @@
 /** From no swarm to one: who initialises, under which lock. */
 import { type Action, nothing, type Plan, together } from '../model/action.ts';
-import { JOIN_DEADLINE } from '../model/names.ts';
+import { DECISION_HOLDS, ELECTION, JOIN_DEADLINE } from '../model/names.ts';
 import type { Instance, InstanceId, Millis, Observed, SwarmRecord } from '../model/observed.ts';
 import { departure } from './standing.ts';
 
@@ -17,10 +17,10 @@ export const isEligible = (instance: Instance): boolean =>
 
 export function forming(observed: Observed, now: Millis): Plan {
   const { swarm, record } = observed;
-  if (swarm.kind === 'seen') return recording(swarm.swarm.id, swarm.swarm.from, record, now);
+  if (swarm.kind === 'seen') return recording(swarm.swarm.id, swarm.swarm.from, observed, now);
   if (swarm.kind === 'unknown') {
     const blind = { ...nothing, waits: [`the swarm can not be read: ${swarm.why}`] };
-    return together(blind, recovering(observed, swarm.survivors ?? []));
+    return together(blind, recovering(observed, swarm.survivors ?? [], now));
   }
 
   const eligible = observed.instances
@@ -101,23 +101,65 @@ function fenced({ instances, ledger }: Observed, survivor: InstanceId | undefine
   return [...known, ...faults, ...hidden.map(({ id }) => `${id} is stopped and may have voted`)];
 }
 
-/** Quorum is lost. One survivor takes the swarm over with all that it holds, if no other voter can ever come back. */
-function recovering(observed: Observed, survivors: readonly InstanceId[]): Plan {
+/**
+ * Quorum is lost. One survivor takes the swarm over with all that it holds, if no other voter can ever come back; or
+ * where a person has decided which.
+ */
+function recovering(observed: Observed, survivors: readonly InstanceId[], now: Millis): Plan {
   const { record, instances } = observed;
-  const [survivor] = survivors;
-  if (survivor === undefined || record?.state !== 'formed') return nothing;
+  if (record?.state !== 'formed') return nothing;
+  const chosen = decided(observed, record, survivors, now);
+  const survivor = chosen?.id ?? survivors[0];
+  if (survivor === undefined) return nothing;
   const instance = instances.find(({ id }) => id === survivor);
   const fence = fenced(observed, survivor);
-  if (survivors.length > 1 || fence.length > 0 || instance?.state !== 'running') {
-    return { ...nothing, notes: [`the swarm has no leader and is not recovered by force: ${fence.join('; ')}`] };
+  if (chosen === undefined && (survivors.length > 1 || fence.length > 0 || instance?.state !== 'running')) {
+    const several = survivors.length > 1 ? [`${survivors.join(' and ')} hold it, and are no majority`] : [];
+    const why = [...several, ...fence].join('; ');
+    return { ...nothing, notes: [`the swarm has no leader and is not recovered by force: ${why}`] };
   }
-  const because = `quorum is lost: EC2 says of every other voter that it is terminated, and ${survivor} holds the swarm`;
+  if (instance === undefined) return nothing;
+  if (chosen !== undefined && now - (observed.leaderless ?? now) < ELECTION) {
+    // Forced upon a swarm that only elects, it would split it.
+    return {
+      ...nothing,
+      waits: [`a person decided that ${survivor} takes the swarm over: unless a leader is elected`],
+    };
+  }
+  const because =
+    chosen === undefined
+      ? `quorum is lost: EC2 says of every other voter that it is terminated, and ${survivor} holds the swarm`
+      : `quorum is lost, and a person decided that ${survivor} takes the swarm over${against(fence)}`;
   const action: Action = { do: 'recover', instance: survivor, address: instance.address, record, because };
   return { ...nothing, actions: [action], notes: [because] };
 }
 
-function recording(swarm: string, from: string, record: SwarmRecord | undefined, now: Millis): Plan {
-  if (record?.state === 'formed' && record.swarm === swarm) return nothing;
+const against = (fence: readonly string[]) => (fence.length === 0 ? '' : `, although ${fence.join('; ')}`);
+
+/**
+ * The survivor that a person decided for, the last word counting. A decision is used up once the record is written after
+ * it, and outdated after a while: the next loss is another decision.
+ */
+const decided = (
+  { instances }: Observed,
+  record: SwarmRecord,
+  survivors: readonly InstanceId[],
+  now: Millis,
+): Instance | undefined =>
+  instances
+    .filter((one) => survivors.includes(one.id) && isEligible(one) && holds(one, record, now))
+    .toSorted((a, b) => (b.recover ?? 0) - (a.recover ?? 0))[0];
+
+const holds = ({ recover }: Instance, { at }: SwarmRecord, now: Millis): boolean =>
+  recover !== undefined && recover > at && recover <= now && now - recover < DECISION_HOLDS;
+
+function recording(swarm: string, from: string, { record, instances }: Observed, now: Millis): Plan {
+  if (record?.state === 'formed' && record.swarm === swarm) {
+    if (!instances.some((one) => holds(one, record, now))) return nothing;
+    // Else it would be carried out at the next loss, of which nobody has decided anything.
+    const because = 'the swarm answers: the decision to recover it by force is used up';
+    return { ...nothing, actions: [{ do: 'record swarm', record: { ...record, at: now }, because }] };
+  }
   if (record?.state === 'formed') {
     return {
       ...nothing,

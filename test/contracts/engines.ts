@@ -141,17 +141,56 @@ export function engineContract(name: string, bench: (tokens: TokenStore) => Benc
       expect(where.map(({ instance }) => instance)).not.toContain(third);
     });
 
-    const port = { SERVICE: 'web', PUBLISHED: '8080', TARGET: '80', PROTOCOL: 'tcp' };
+    const port = {
+      SERVICE: 'web',
+      PUBLISHED: '8080',
+      TARGET: '80',
+      PROTOCOL: 'tcp',
+      CERTIFICATE: 'none',
+      HEALTH: 'none',
+    };
+    const labels = async (service: string) => (await view()).services.find(({ name }) => name === service)?.labels;
     const ports = async (service: string) => {
       const found = (await view()).services.find(({ name }) => name === service);
       return found?.ports.map(({ published, target }) => `${published}:${target}`).toSorted();
     };
 
     it('publishes a port, once', async () => {
-      expect(await run(first, 'publish', { CHANGE: 'add', ...port })).toMatchObject({ ok: true, changed: true });
+      const created = { ok: true, changed: true, created: true };
+      expect(await run(first, 'publish', { CHANGE: 'add', ...port })).toMatchObject(created);
       expect(await run(second, 'publish', { CHANGE: 'add', ...port })).toMatchObject({ ok: true, changed: false });
       expect(await ports('web')).toEqual(['8080:80']);
-      expect((await view()).services[0]?.labels).toEqual({ 'swarm-mesh.expose.8080.tcp': 'api' });
+      expect(await labels('web')).toEqual({ 'swarm-mesh.expose.8080.tcp': 'api' });
+    });
+
+    it('writes what the balancer is to do as labels, and takes them back with the port', async () => {
+      const certificate = 'arn:aws:acm:eu-central-1:111122223333:certificate/12345678-1234-1234-1234-123456789012';
+      const secure = { ...port, PUBLISHED: '8443', CERTIFICATE: certificate, HEALTH: '/healthz' };
+      const api = { 'swarm-mesh.expose.8080.tcp': 'api', 'swarm-mesh.expose.8443.tcp': 'api' };
+      const healthy = { ...api, 'swarm-mesh.health.8443': '/healthz' };
+      await run(first, 'publish', { CHANGE: 'add', ...secure });
+      expect(await labels('web')).toEqual({ ...healthy, 'swarm-mesh.tls.8443': certificate });
+      const udp = { ...secure, PROTOCOL: 'udp', CERTIFICATE: 'none', HEALTH: 'none' };
+      expect(await run(first, 'publish', { CHANGE: 'add', ...udp })).toMatchObject({ ok: true, created: true });
+      expect(await labels('web')).toMatchObject({ ...healthy, 'swarm-mesh.tls.8443': certificate });
+      expect(await run(first, 'publish', { CHANGE: 'remove', ...udp })).toMatchObject({ ok: true, changed: true });
+      expect(await labels('web')).toEqual({ ...healthy, 'swarm-mesh.tls.8443': certificate });
+      const plain = { ...secure, CERTIFICATE: 'none' };
+      const changed = { ok: true, changed: true, created: false };
+      expect(await run(first, 'publish', { CHANGE: 'add', ...plain })).toMatchObject(changed);
+      expect(await run(first, 'publish', { CHANGE: 'add', ...plain })).toMatchObject({ ok: true, changed: false });
+      expect(await labels('web')).toEqual(healthy);
+      await run(first, 'publish', { CHANGE: 'remove', ...plain, HEALTH: 'none' });
+      expect(await labels('web')).toEqual({ 'swarm-mesh.expose.8080.tcp': 'api' });
+      expect(await ports('web')).toEqual(['8080:80']);
+    });
+
+    it('creates no port that the service has already, with another target', async () => {
+      const other = await run(first, 'publish', { CHANGE: 'create', ...port, TARGET: '81' });
+      expect(other).toMatchObject({ ok: false, error: 'port-taken', detail: 'web' });
+      const same = await run(first, 'publish', { CHANGE: 'create', ...port });
+      expect(same).toMatchObject({ ok: true, changed: false, created: false });
+      expect(await ports('web')).toEqual(['8080:80']);
     });
 
     it('answers on the published port through every node, those without a replica too', async () => {
