@@ -278,9 +278,9 @@ describe('the API', () => {
     expect(wished).toMatchObject({ status: 202, headers: { location: at } });
     expect(wished.body).toEqual({ instance: id, drain: 'kernel update', location: at });
     const { engines } = world.account;
-    if (!(engines instanceof SimulatedEngines)) throw new Error('the model is needed here');
-    const availability = () => engines.nodes().find(({ host }) => host === id)?.availability;
-    await world.until(() => availability() === 'drain', 'the drain');
+    if (!(engines instanceof SimulatedEngines)) throw new Error('the engines are modelled');
+    const drained = () => engines.nodes().some(({ host, availability }) => host === id && availability === 'drain');
+    await world.until(drained, 'the drain');
     expect(await shown()).toMatchObject({ state: 'leaving', drain: 'kernel update', node: { availability: 'drain' } });
     expect((await world.request('POST', `${at}/activate`)).body).toEqual({ instance: id, drain: null, location: at });
     await world.settled(4);

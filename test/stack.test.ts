@@ -182,13 +182,13 @@ describe('the parameters', () => {
     ['allowedCidrs', '10.0.0.256/8'],
     ['exposeAll', 'yes'],
     ['addressPool', '10.0.0.0/24'],
-    ['deregistrationDelay', '3601'],
-    ['deregistrationDelay', '1.5'],
-    ['crossZone', 'on'],
     ['jwtIssuer', 'http://login.example.com'],
     ['jwtIssuer', 'https://login.example.com/?a=b'],
     ['jwtAudience', 'a b'],
     ['jwtAudience', 'a,,b'],
+    ['deregistrationDelay', '3601'],
+    ['deregistrationDelay', '1.5'],
+    ['crossZone', 'on'],
   ])('%s = "%s" is named, with what it should look like', async (name, value) => {
     const text = await faults({ [name]: value });
     expect(text).toContain(`--param ${name}=…  should be `);

@@ -32,8 +32,8 @@ function summary(service: SwarmService, exposeAll: boolean): Service {
       protocol,
       mode,
       exposed: exposed.some((one) => one.port === published && one.protocol === protocol),
-      certificate: protocol === 'tcp' ? label(labels.certificate(published)) : null,
-      healthPath: label(labels.healthPath(published)),
+      certificate: protocol === 'tcp' ? label(labels.tls(published)) : null,
+      healthPath: label(labels.health(published)),
     })),
   };
 }

@@ -18,9 +18,9 @@ export const labels = {
   /** On a service, written by the API: one for each port it published. */
   exposed: (published: number, protocol: Protocol) => `swarm-mesh.expose.${published}.${protocol}`,
   /** On a service: ARN of the ACM certificate with which the balancer ends TLS on a published port. */
-  certificate: (published: number) => `swarm-mesh.tls.${published}`,
+  tls: (published: number) => `swarm-mesh.tls.${published}`,
   /** On a service: path of an HTTP health check of a published port. */
-  healthPath: (published: number) => `swarm-mesh.health.${published}`,
+  health: (published: number) => `swarm-mesh.health.${published}`,
 } as const;
 
 export const hooks = { launch: 'swarm-mesh-launch', terminate: 'swarm-mesh-terminate' } as const;

@@ -159,7 +159,7 @@ function wish(
   }
   const taken = together ? holders : [first];
   const of = ({ service }: Exposure) => services.find(({ name }) => name === service);
-  const ending = secured(port, taken, of(first)?.labels[labels.certificate(port)], refuse);
+  const ending = secured(port, taken, of(first)?.labels[labels.tls(port)], refuse);
   const kept = ending?.protocol === 'tls' ? [first] : taken;
   const transport = kept.length > 1 ? 'tcp_udp' : first.protocol;
   const owner = of(first);
@@ -200,7 +200,7 @@ function secured(
 ): { protocol: 'tls' | undefined; certificate: string | undefined } | undefined {
   const [first, second] = taken;
   if (certificate === undefined || first === undefined) return { protocol: undefined, certificate: undefined };
-  const label = `the label ${labels.certificate(port)}`;
+  const label = `the label ${labels.tls(port)}`;
   if (first.protocol === 'udp') {
     refuse(first.service, `${label} is on a port that is published over udp only`, 'TLS needs tcp: remove the label');
     return { protocol: undefined, certificate: undefined };
@@ -225,10 +225,10 @@ function healthOf(
   owner: Service | undefined,
   refuse: Refuse,
 ): HealthCheck {
-  const given = owner?.labels[labels.healthPath(port)];
+  const given = owner?.labels[labels.health(port)];
   const path = given !== undefined && PATH.test(given) ? given : undefined;
   if (given !== undefined && path === undefined) {
-    const what = `the label ${labels.healthPath(port)} is no path: "${given.slice(0, 80)}"; the port is checked over TCP`;
+    const what = `the label ${labels.health(port)} is no path: "${given.slice(0, 80)}"; the port is checked over TCP`;
     refuse(service, what, 'write one like /healthz');
   }
   const protocol = path === undefined ? 'tcp' : 'http';
