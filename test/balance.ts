@@ -29,20 +29,32 @@ export function applied(before: Balancer, actions: readonly Action[]): Balancer 
   return {
     listeners: [...listeners.values()],
     rules: [...rules.values()],
-    groups: [...groups.values()].map((group) => ({ ...group, targets: aged(group, before, used.has(group.arn)) })),
+    groups: [...groups.values()].map((group) => ({
+      ...group,
+      targets: aged(group, before, used.has(group.arn), isOpen(group, [...rules.values()])),
+    })),
   };
 }
 
-/** What drained at the last look is gone; what was initial then, and has a listener, is healthy. */
-function aged({ arn, targets }: TargetGroup, before: Balancer, isUsed: boolean): TargetGroup['targets'] {
+const isOpen = ({ health }: TargetGroup, rules: Balancer['rules']) =>
+  rules.some(({ protocol, from, to }) => protocol === 'tcp' && health && from <= health.port && health.port <= to);
+
+/** What drained at the last look is gone; what was initial then, has a listener, and can be asked for its health, is well. */
+function aged(
+  { arn, targets }: TargetGroup,
+  before: Balancer,
+  isUsed: boolean,
+  isAsked: boolean,
+): TargetGroup['targets'] {
   const was = before.groups.find((group) => group.arn === arn)?.targets ?? [];
   const stateOf = (id: string) => was.find(({ instance }) => instance === id)?.state;
   return targets
     .filter(({ instance, state }) => state !== 'draining' || stateOf(instance) !== 'draining')
     .map(({ instance, state }) => {
       if (state === 'draining') return { instance, state };
-      const known = stateOf(instance) === 'initial' || stateOf(instance) === 'healthy';
-      return { instance, state: !isUsed ? 'unused' : known ? 'healthy' : 'initial' };
+      if (!isUsed) return { instance, state: 'unused' };
+      const known = ['initial', 'healthy', 'unhealthy'].includes(stateOf(instance) ?? '');
+      return { instance, state: !known ? 'initial' : isAsked ? 'healthy' : 'unhealthy' };
     });
 }
 

@@ -27,6 +27,7 @@ export async function examples(): Promise<Map<string, string>> {
   const [worker] = world.inGroup('workers');
   const at = `/nodes/${worker?.id}`;
   const certificate = 'arn:aws:acm:eu-central-1:111122223333:certificate/12345678-1234-1234-1234-123456789012';
+  world.account.elbv2.certificates.add(certificate);
   const wish = { targetPort: 80, certificate, healthPath: '/healthz' };
   const put = 'PUT /services/{service}/ports/{publishedPort}';
   await show(world, put, 'PUT', '/services/web/ports/443', wish);

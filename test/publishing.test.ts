@@ -281,6 +281,18 @@ describe('the balancer', () => {
     expect(doing(cluster([], { ...empty, rules: [rule] }))).toEqual([]);
   });
 
+  it('has a leaver for a target until another one has come in its place, where it waits for one', () => {
+    const before = live([web()]);
+    const leaves = (drain: string | undefined) => {
+      const group = { name: 'workers', state: 'Terminating:Wait' };
+      const leaver = instance(4, { group, drain, stage: 'leaving', since: NOW - 10_000 });
+      const seen = cluster([web()], before);
+      return doing({ ...seen, instances: [...seen.instances.slice(0, 3), leaver] });
+    };
+    expect(leaves(undefined)).toContain('deregister');
+    expect(leaves('replace: EC2 retires it')).not.toContain('deregister');
+  });
+
   it('with 50 listeners, keeps those that live and says which port has none', () => {
     const many = Array.from({ length: 50 }, (_, i) => service(`s${i}`, [`${9000 + i}/tcp`], all));
     const full = live(many);

@@ -230,11 +230,14 @@ function deregistering(all: readonly Standing[], balancer: Balancer): Plan {
   return { ...nothing, actions, waits };
 }
 
-/** What the balancer has to reach on the nodes: published ports, and those that its health checks ask, now or soon. */
+/**
+ * What the balancer has to reach on the nodes: published ports, and those that its health checks ask, now or soon. The
+ * group that a port is about to leave serves until then, so what it asks counts, too.
+ */
 function doors(ports: readonly Port[], { groups }: Balancer): Door[] {
-  return ports.flatMap(({ port, transport, health, group }) => {
+  return ports.flatMap(({ port, transport, health }) => {
     const protocols: readonly Protocol[] = transport === 'tcp_udp' ? ['tcp', 'udp'] : [transport];
-    const asked = groups.filter((one) => one.ours && one.name === group).flatMap((one) => one.health?.port ?? []);
+    const asked = groups.filter((one) => one.ours && one.port === port).flatMap((one) => one.health?.port ?? []);
     return [
       ...protocols.map((protocol) => ({ protocol, port })),
       ...[health.port, ...asked].map((one) => ({ protocol: 'tcp' as const, port: one })),
