@@ -170,7 +170,7 @@ export class Watch {
         const single = labels[`swarm-mesh.expose.${port}.${Protocol}`] !== undefined;
         if (!single && labels['swarm-mesh.expose'] !== 'true') continue;
         const before = asked.get(port) ?? { tcp: false, udp: false };
-        const its = PublishMode === 'host' ? hosts : undefined;
+        const its = PublishMode === 'host' ? hosts.filter((one) => !one.startsWith('stranger-')) : undefined;
         asked.set(port, { ...before, [Protocol]: true, hosts: its } as {
           tcp: boolean;
           udp: boolean;
@@ -222,7 +222,9 @@ export class Watch {
   #completed({ InstanceId, LifecycleHookName }: { InstanceId: string; LifecycleHookName: string }): void {
     if (LifecycleHookName !== hooks.terminate) return;
     const instance = this.#account.ec2.instances.get(InstanceId);
-    const node = this.#engines.nodes().find((one) => one.host === InstanceId && one.state === 'ready');
+    // By its own word, and by the managers': one that is cut off can not leave, and is only forgotten.
+    const own = this.#engines.nodeOf(InstanceId);
+    const node = this.#engines.nodes().find(({ id, state }) => id === own && state === 'ready');
     const since = Date.parse(instance?.tags.get(tags.since) ?? '');
     const overdue = this.#account.clock.now() - since > 15 * 60_000;
     if (instance?.state === 'running' && node !== undefined && !overdue) {

@@ -23,6 +23,7 @@ export class Life {
   readonly #amends = new Set<() => void>();
   #services = 0;
   #strangers = 0;
+  readonly #unlabelled = new Set<string>();
   #broken = 0;
   /**
    * No second manager is disturbed before then: that EC2 itself must not cost the quorum is part of a story. The deeds that
@@ -70,8 +71,15 @@ export class Life {
     this.#tell('nothing goes wrong any more');
   }
 
-  /** What a person does while all settles: whoever failed is replaced. */
+  /** What a person does while all settles: whoever failed is replaced, and a record that nobody can know any more removed. */
   tidy(): void {
+    const down = this.#engines.nodes().filter(({ id, state }) => this.#unlabelled.has(id) && state === 'down');
+    for (const { id } of down) {
+      this.#unlabelled.delete(id);
+      this.#onManager(`removes the record of a node whose label was taken`, (manager) =>
+        this.#engines.byHand(manager, 'remove', { NODE: id, FORCE: 'no' }),
+      );
+    }
     for (const one of this.#running()) {
       if (one.tags.get(tags.state) === 'failed') this.#account.autoScaling.end(one.id);
     }
@@ -189,6 +197,7 @@ export class Life {
       const one = this.#some('workers', pick);
       if (one === undefined) return;
       this.#tell(`somebody removes the label of ${one.id}`);
+      this.#unlabelled.add(this.#nodeOf(one.id) ?? '');
       this.#engines.unlabel(one.id);
     },
     'join a machine of nobody': () => {

@@ -92,7 +92,13 @@ export const acts = {
     timeout: 60,
     parameters: { ADDRESS },
   },
-  leave: { description: 'Takes this node out of the swarm.', timeout: 60, parameters: {} },
+  leave: {
+    description: 'Takes this node out of the swarm.',
+    timeout: 60,
+    parameters: {
+      FORCE: { pattern: '^(yes|no)$', description: 'yes: the engine does not come up as the node that it was' },
+    },
+  },
   publish: {
     description: 'Publishes a port of a service, or takes it back.',
     timeout: 30,

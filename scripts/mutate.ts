@@ -67,7 +67,7 @@ const mutants: readonly Mutant[] = [
   {
     name: 'drain before deregistering',
     file: 'src/plan/leaving.ts',
-    from: 'if (!out && !departure?.urgent) return',
+    from: 'if (works && !out && !departure?.urgent) return',
     to: 'if (out === null) return',
   },
   {

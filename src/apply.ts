@@ -89,7 +89,7 @@ async function act(app: App, action: Action, memory: Memory, until: Millis): Pro
         within(30_000),
       );
     case 'leave':
-      await commands.once('leave', action.instance, {}, within(45_000));
+      await commands.once('leave', action.instance, { FORCE: action.force ? 'yes' : 'no' }, within(45_000));
       memory.joins.delete(action.instance);
       memory.selves.delete(action.instance);
       memory.left.set(action.instance, app.clock.now());

@@ -19,7 +19,7 @@ import {
   seen,
   unseen,
 } from './model/observed.ts';
-import { isGone } from './plan/standing.ts';
+import { isGone, UNLISTED } from './plan/standing.ts';
 import { managersOf, selves, sight } from './swarm.ts';
 
 /** What this run of the cycle was told by the instances themselves, and can not be seen from outside yet. */
@@ -100,7 +100,10 @@ export async function instancesOf(app: App): Promise<Instance[]> {
   const tagged = await app.ec2.ofCluster();
   const groups = [...new Set(tagged.flatMap(({ groupName }) => (groupName === undefined ? [] : [groupName])))];
   const lifecycles = groups.length === 0 ? new Map() : await app.autoScaling.lifecycles(groups);
-  return tagged.map((one) => ({ ...one, group: lifecycles.get(one.id) }));
+  return tagged.map((one) => {
+    const unlisted = one.groupName === undefined ? undefined : { name: one.groupName, state: UNLISTED };
+    return { ...one, group: lifecycles.get(one.id) ?? unlisted };
+  });
 }
 
 async function balancerOf(app: App, attributes: KnownAttributes): Promise<Balancer> {
@@ -164,7 +167,12 @@ async function asked(
       patience,
     ),
   );
-  if (answers.ok) for (const [id, self] of answers.value) memory.selves.set(id, self);
+  if (!answers.ok) return;
+  for (const [id, self] of answers.value) {
+    const before = memory.selves.get(id);
+    const same = before?.state === self.state && before.node === self.node;
+    memory.selves.set(id, same ? { ...self, since: before.since } : self);
+  }
 }
 
 /**

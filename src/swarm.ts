@@ -141,7 +141,8 @@ export async function selves(
     [...seen].flatMap(([id, one]): [InstanceId, SelfView][] => {
       const self = selfOf(one);
       if (self === undefined) return [];
-      return [[id, { at: app.clock.now(), state: self.state, node: self.node === '' ? undefined : self.node }]];
+      const now = app.clock.now();
+      return [[id, { at: now, since: now, state: self.state, node: self.node === '' ? undefined : self.node }]];
     }),
   );
 }

@@ -400,7 +400,7 @@ export class SimulatedEngines implements Engines {
       const node = swarm.nodes.get(NODE);
       if (node === undefined) return { node: NODE };
       if (node.votesFrom !== undefined) throw new Refusal('remove-failed', `${NODE} is a member of the raft cluster`);
-      if (FORCE === 'no' && this.#state(node) !== 'down') {
+      if (FORCE === 'no' && this.#state(node) !== 'down' && node.hostname !== '') {
         throw new Refusal('not-down', `node ${NODE} is not down and can't be removed`);
       }
       swarm.nodes.delete(NODE);
@@ -425,10 +425,16 @@ export class SimulatedEngines implements Engines {
       }
       return { ingress: true, cluster: swarm.id, node: node.id };
     },
-    leave: async (machine) => {
+    leave: async (machine, { FORCE }) => {
       if (machine.swarm === undefined) return {};
-      const { node } = this.#member(machine);
-      if (node.role === 'manager') throw new Refusal('still-a-manager', 'this node is a manager: demote it first');
+      const node = machine.swarm.nodes.get(machine.node ?? '');
+      // Its record may have been removed while it was at work.
+      if (node === undefined) {
+        this.#lost(machine);
+        return {};
+      }
+      if (node.role === 'manager' && (FORCE !== 'yes' || this.#hasQuorum(machine.swarm, machine.side)))
+        throw new Refusal('still-a-manager', 'this node is a manager: demote it first');
       await this.#clock.sleep(node.wasManager ? TIMES.leaveDemoted : TIMES.leaveWorker);
       this.#lost(machine);
       return {};
@@ -454,13 +460,22 @@ export class SimulatedEngines implements Engines {
     if (swarm === undefined) throw new Refusal('join-failed', 'the manager hung up');
     if (swarm.token !== token) throw new Refusal('token-refused', 'the swarm does not take the stored token');
     await this.#takes(TIMES.join);
-    if (machine.life !== life || reached() === undefined) throw new Refusal('join-failed', 'the join was interrupted');
+    if (machine.life !== life || reached() === undefined) {
+      // The manager may have made a record already, which no engine ever answers for.
+      if (this.#random.next() < 0.5) this.#stillborn(swarm, machine);
+      throw new Refusal('join-failed', 'the join was interrupted');
+    }
     const node = this.#node0(machine, 'worker', this.#random.between(...TIMES.ready));
     swarm.nodes.set(node.id, node);
     machine.swarm = swarm;
     machine.node = node.id;
     this.#clock.after(node.readyFrom - this.#clock.now() + 1, () => this.#schedule(swarm));
     return { state: 'active', node: node.id };
+  }
+
+  #stillborn(swarm: Swarm, machine: Machine): void {
+    const node = { ...this.#node0(machine, 'worker', Number.POSITIVE_INFINITY), hostname: '', address: '' };
+    swarm.nodes.set(node.id, node);
   }
 
   /** The swarm of the manager that a machine reaches at an address. */
@@ -657,6 +672,9 @@ export class SimulatedEngines implements Engines {
     )?.id;
   }
 
+  /** The node that an instance's own engine still is. */
+  nodeOf = (id: string): string | undefined => this.#machines.get(id)?.node;
+
   /** Removes a label of a node, by hand. */
   unlabel(id: string): void {
     const { swarm, node } = this.#machines.get(id) ?? {};
@@ -677,7 +695,7 @@ export class SimulatedEngines implements Engines {
     for (const node of swarm.nodes.values()) {
       const machine = this.#machineOf(swarm, node);
       const answers = machine !== undefined && (main === undefined || machine.side === main);
-      if (!answers && node.downFrom === undefined) this.#missed(swarm, node);
+      if (!answers && node.downFrom === undefined && node.hostname !== '') this.#missed(swarm, node);
       if (answers && node.downFrom !== undefined) {
         node.downFrom = undefined;
         node.readyFrom = now + this.#random.between(...TIMES.returns);

@@ -45,7 +45,8 @@ export type Action = Because &
     | { readonly do: 'label'; readonly via: InstanceId; readonly nodes: readonly NodeLabels[] }
     | { readonly do: 'promote' | 'demote' | 'drain' | 'activate'; readonly via: InstanceId; readonly node: NodeId }
     | { readonly do: 'remove'; readonly via: InstanceId; readonly node: NodeId; readonly force: boolean }
-    | { readonly do: 'leave'; readonly instance: InstanceId }
+    /** By force only where the engine no longer comes up as the node that it was, and that has no vote. */
+    | { readonly do: 'leave'; readonly instance: InstanceId; readonly force: boolean }
     | {
         readonly do: 'create target group';
         readonly name: string;

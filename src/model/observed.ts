@@ -207,6 +207,8 @@ export interface Refused {
 /** What an instance says of itself when it is asked directly: which node it is, of whatever swarm. */
 export interface SelfView {
   readonly at: Millis;
+  /** Since when it has said the same, within this run of the cycle. */
+  readonly since: Millis;
   readonly state: 'inactive' | 'pending' | 'active' | 'error' | 'locked';
   readonly node: NodeId | undefined;
 }

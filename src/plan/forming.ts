@@ -35,7 +35,7 @@ export function forming(observed: Observed, now: Millis): Plan {
   const [orphan] = swarm.orphans;
   if (orphan !== undefined) {
     const because = 'every voter of its swarm is terminated: it has to be free for a new one';
-    return { ...nothing, actions: [{ do: 'leave', instance: orphan, because }] };
+    return { ...nothing, actions: [{ do: 'leave', instance: orphan, force: false, because }] };
   }
   return eligible.length === 0 ? nothing : choosing(eligible, swarm.asked, observed, now);
 }

@@ -5,13 +5,15 @@ import { hooks, JOIN_BATCH, JOIN_DEADLINE, SWARM_PORT } from '../model/names.ts'
 import type { Balancer, Instance, Millis, Observed, Settings, Swarm } from '../model/observed.ts';
 import { completing, hookOf } from './holding.ts';
 import { atWork, type Port, served } from './serving.ts';
-import { isMember, type Standing, swarmOf } from './standing.ts';
+import { isMember, isStuck, type Standing, swarmOf } from './standing.ts';
 
 /** A join that goes on in the background, or was refused, is tried again after this. */
 const JOIN_AGAIN = 15_000;
 /** Instances of one burst come online within seconds of one another: they join in one command, not in one each. */
 const HOLD = 8_000;
 const BURST = 120_000;
+/** How long an instance that was told to leave is not told to join. */
+const LEFT_LATELY = 30_000;
 /** How long the launch handler, and the agent of an ordinary newborn, are given before we take notice ourselves. */
 const PREPARED = 15_000;
 const ORDINARY = 90_000;
@@ -37,6 +39,7 @@ export function joining(all: readonly Standing[], observed: Observed, settings: 
     })),
     of(at('late').map((one) => failing(one, observed))),
     waiting(at('restarting')),
+    of(at('restarting').flatMap((one) => freeing(one, observed, now))),
     arriving([...at('willing'), ...at('fresh')], observed, now),
     welcoming(at('member'), portsOf(atWork(all, now), observed, settings), observed, now),
   );
@@ -83,6 +86,22 @@ function failing(one: Standing, observed: Observed): Action {
   const because = `not a member within ${JOIN_DEADLINE / 60_000} minutes: ${failure(one, observed)}`;
   return { do: 'tag', instances: [one.instance.id], stage: 'failed', reason: because, because };
 }
+
+/**
+ * A manager that was killed within a second of its promotion never comes up again: it waits for itself for ever, and a plain
+ * leave hangs. Once it has no vote any more, it is reset.
+ */
+const freeing = ({ instance, node }: Standing, { selves }: Observed, now: Millis): Action[] =>
+  node?.role === 'worker' && isStuck(node, selves.get(instance.id), now)
+    ? [
+        {
+          do: 'leave',
+          instance: instance.id,
+          force: true,
+          because: 'its engine does not come up as the node that it was',
+        },
+      ]
+    : [];
 
 const waiting = (those: readonly Standing[]): Plan => ({
   ...nothing,
@@ -140,43 +159,27 @@ function labelling(ready: readonly Standing[], swarm: Swarm): Action[] {
 
 function batches(outside: readonly Standing[], observed: Observed, swarm: Swarm, now: Millis) {
   const waits: string[] = [];
-  const due = outside.filter(({ instance }) => {
-    if (!observed.agents.ok) {
-      waits.push(`${instance.id}: whether its SSM agent is online is unknown (${observed.agents.why})`);
-      return false;
-    }
-    if (!observed.agents.value.has(instance.id)) {
-      waits.push(`${instance.id} waits for its SSM agent`);
-      return false;
-    }
-    const answer = observed.joins.get(instance.id);
-    if (answer === undefined || now - answer.at >= JOIN_AGAIN) return true;
-    waits.push(`${instance.id} joins${answer.failure === undefined ? '' : ` (last: ${answer.failure})`}`);
+  const lost: Action[] = [];
+  const due = outside.filter((one) => {
+    const { id } = one.instance;
+    const why = notNow(one, observed, now);
+    if (why !== undefined) waits.push(`${id} ${why}`);
+    else if (isLost(id, observed, swarm, now)) lost.push({ do: 'leave', instance: id, force: false, because: LOST });
+    else return true;
     return false;
   });
   const awaited = outside.filter(({ instance: { id, launched } }) => !isOnline(id, observed) && now - launched < BURST);
   const first = Math.min(...due.map(({ instance }) => onlineSince(instance.id, observed) ?? now));
   if (awaited.length > 0 && now - first < HOLD) {
-    return {
-      joins: [],
-      waits: [...waits, ...due.map(({ instance }) => `${instance.id} joins with the rest of its burst`)],
-    };
+    const held = due.map(({ instance }) => `${instance.id} joins with the rest of its burst`);
+    return { joins: lost, waits: [...waits, ...held] };
   }
   const managers = swarm.nodes
     .filter((node) => node.role === 'manager' && node.manager?.reachability === 'reachable')
     .toSorted((a, b) => Number(b.manager?.leader) - Number(a.manager?.leader))
     .slice(0, 3)
     .map((node) => `${host(node.manager?.address ?? '') || node.address}:${SWARM_PORT}`);
-  if (managers.length === 0) return { joins: [], waits: [...waits, 'no manager is reachable to join'] };
-  // It says that it is a node that this swarm does not know: of a generation that is gone.
-  const lost = due.filter(({ instance }) => {
-    const answer = observed.joins.get(instance.id);
-    return answer?.node !== undefined && now - answer.at < BURST && !swarm.nodes.some(({ id }) => id === answer.node);
-  });
-  if (lost.length > 0) {
-    const because = 'it is in a swarm that is not this one';
-    return { joins: lost.map(({ instance }): Action => ({ do: 'leave', instance: instance.id, because })), waits };
-  }
+  if (managers.length === 0) return { joins: lost, waits: [...waits, 'no manager is reachable to join'] };
   const because = 'running, its agent online, and not in the swarm';
   const joins: Action[] = chunks(due, JOIN_BATCH).map((chunk) => ({
     do: 'join',
@@ -184,7 +187,29 @@ function batches(outside: readonly Standing[], observed: Observed, swarm: Swarm,
     managers,
     because,
   }));
-  return { joins: [...storing(outside, observed, swarm), ...joins], waits };
+  return { joins: [...lost, ...storing(outside, observed, swarm), ...joins], waits };
+}
+
+const LOST = 'it says that it is a node which this swarm does not know';
+
+/** Why an instance is not told to join in this look. */
+function notNow({ instance: { id } }: Standing, { agents, left, joins }: Observed, now: Millis): string | undefined {
+  if (!agents.ok) return `waits: whether its SSM agent is online is unknown (${agents.why})`;
+  if (!agents.value.has(id)) return 'waits for its SSM agent';
+  // Where it left because it ends, an answer of Auto Scaling from before would have it join again.
+  if (now - (left.get(id) ?? 0) < LEFT_LATELY) return 'has just left';
+  const answer = joins.get(id);
+  if (answer === undefined || now - answer.at >= JOIN_AGAIN) return undefined;
+  return `joins${answer.failure === undefined ? '' : ` (last: ${answer.failure})`}`;
+}
+
+/** Of a generation that is gone, or its record was removed by hand while it was at work: Docker does not tell it. */
+function isLost(id: string, { joins, selves }: Observed, swarm: Swarm, now: Millis): boolean {
+  const answer = joins.get(id);
+  const self = selves.get(id);
+  const lately = answer !== undefined && now - answer.at < BURST ? answer.node : undefined;
+  const node = lately ?? (self?.state === 'active' || self?.state === 'pending' ? self.node : undefined);
+  return node !== undefined && !swarm.nodes.some((one) => one.id === node);
 }
 
 const onlineSince = (id: string, { agents }: Observed) => (agents.ok ? agents.value.get(id) : undefined);

@@ -54,12 +54,13 @@ function departing(one: Standing, all: readonly Standing[], observed: Observed, 
   if (awaitsReplacement(one, all, now)) return wait(instance, 'another one has to come in its place first');
   if (observed.swarm.kind === 'unknown') return wait(instance, `the swarm can not be read (${observed.swarm.why})`);
   const out = isOut(instance, observed, now);
-  if (!out && !departure?.urgent) return wait(instance, 'its connections through the balancer end');
+  const works = node?.availability !== 'drain' && node?.state !== 'down';
+  if (works && !out && !departure?.urgent) return wait(instance, 'its connections through the balancer end');
   const swarm = swarmOf(observed);
   if (swarm === undefined || node === undefined) {
     return departure?.kind === 'leaves' ? unseen(instance, observed, now) : nothing;
   }
-  if (node.availability !== 'drain' && node.state !== 'down') {
+  if (works) {
     const because = out ? 'it is out of the balancer' : 'there is no time to wait for the balancer';
     return act({ do: 'drain', via: swarm.from, node: node.id, because: `it leaves, and ${because}` });
   }
@@ -83,7 +84,7 @@ function unseen(instance: Instance, observed: Observed, now: Millis): Plan {
   const done = never || left.has(instance.id) || deaf || overdue(instance, observed, now);
   if (agents.ok && done) return completing(instance, 'CONTINUE', 'it is in no swarm', observed, now);
   if (!hears) return wait(instance, 'whether its SSM agent is online is not sure yet');
-  return act({ do: 'leave', instance: instance.id, because: 'no node is known to be its own' });
+  return act({ do: 'leave', instance: instance.id, force: false, because: 'no node is known to be its own' });
 }
 
 /** Empty: its vote, then the swarm, then its record. */
@@ -110,7 +111,12 @@ function parting(instance: Instance, observed: Observed, now: Millis): Plan {
   const left = observed.left.get(instance.id);
   if (left !== undefined && now - left < LEAVE_AGAIN) return wait(instance, 'the managers see that it has left');
   if (overdue(instance, observed, now)) return letting(instance, observed, now);
-  return act({ do: 'leave', instance: instance.id, because: 'out of the balancer, empty, and without a vote' });
+  return act({
+    do: 'leave',
+    instance: instance.id,
+    force: false,
+    because: 'out of the balancer, empty, and without a vote',
+  });
 }
 
 /** The last manager waits for a successor while there is somebody to lead, and for a while only. */
@@ -174,12 +180,13 @@ const clearing = ({ instance, stale }: Standing, swarm: Swarm): Plan => ({
   ...nothing,
   actions: stale
     .filter((node) => node.state === 'down' && !isVoter(node))
-    .map(({ id }) => ({
+    .map(({ id, role }) => ({
       do: 'remove',
       via: swarm.from,
       node: id,
-      force: false,
-      because: `${instance.id} has joined again as another node`,
+      // A manager by name only, which Raft does not know: Docker wants force for it.
+      force: role === 'manager',
+      because: `${instance.id} is not this node any more`,
     })),
 });
 

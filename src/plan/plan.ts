@@ -13,7 +13,7 @@ import { isVoter, type Standing, standings, swarmOf } from './standing.ts';
 
 export function plan(observed: Observed, settings: Settings, now: Millis): Plan {
   const all = standings(observed);
-  const votes = quorum(all, observed, settings);
+  const votes = quorum(all, observed, settings, now);
   return together(
     holding(observed, now),
     forming(observed, now),
@@ -25,6 +25,7 @@ export function plan(observed: Observed, settings: Settings, now: Millis): Plan 
     rotating(all, observed, now),
     publishing(all, observed, settings, now),
     strangers(all, observed),
+    stillborn(all, observed),
   );
 }
 
@@ -68,11 +69,31 @@ function burying({ ledger, instances }: Observed, now: Millis): Plan {
   };
 }
 
+/**
+ * Records of joins that were cut off before the engine ever answered: without a name, without a label, never down. Nobody
+ * becomes them. Not while somebody joins, who looks the same for a moment.
+ */
+function stillborn(all: readonly Standing[], observed: Observed): Plan {
+  const swarm = swarmOf(observed);
+  const joining = all.some(
+    ({ instance, node }) => instance.stage !== 'member' && instance.state === 'running' && !node,
+  );
+  if (swarm === undefined || joining) return together();
+  const records = swarm.nodes.filter(
+    ({ hostname, state, role, instance }) => hostname === '' && state === 'unknown' && role === 'worker' && !instance,
+  );
+  const because = 'a join that was cut off: no engine ever answered for it';
+  const actions = records.map(
+    ({ id }) => ({ do: 'remove', via: swarm.from, node: id, force: false, because }) as const,
+  );
+  return { actions, waits: [], notes: [] };
+}
+
 /** Nodes with no instance behind them: not ours to touch, but a person should know. */
 function strangers(all: readonly Standing[], observed: Observed): Plan {
   const known = new Set(all.flatMap(({ node, stale }) => [node, ...stale]).map((node) => node?.id));
   const notes = (swarmOf(observed)?.nodes ?? [])
-    .filter(({ id }) => !known.has(id))
+    .filter(({ id, hostname }) => !known.has(id) && hostname !== '')
     .map((node) => `node ${node.hostname} (${node.id}, ${node.state}) has no instance of this cluster behind it`);
   return { actions: [], waits: [], notes };
 }

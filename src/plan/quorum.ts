@@ -1,8 +1,8 @@
 /** Who votes. At most one voter changes at a time, and never so that less than a majority is left to answer. */
 import { type Action, nothing, type Plan } from '../model/action.ts';
-import type { InstanceId, Observed, Settings, Swarm, SwarmNode } from '../model/observed.ts';
+import type { InstanceId, Millis, Observed, Settings, Swarm, SwarmNode } from '../model/observed.ts';
 import { isEmpty } from './leaving.ts';
-import { isGone, isVoter, type Standing, stays, swarmOf } from './standing.ts';
+import { isGone, isStuck, isVoter, type Standing, stays, swarmOf } from './standing.ts';
 
 export const majority = (voters: number) => Math.floor(voters / 2) + 1;
 
@@ -28,7 +28,7 @@ export const votersFor = (eligible: number, asked: number): number => {
   return most < 1 ? 0 : most % 2 === 1 ? most : most - 1;
 };
 
-export function quorum(all: readonly Standing[], observed: Observed, settings: Settings): Plan {
+export function quorum(all: readonly Standing[], observed: Observed, settings: Settings, now: Millis): Plan {
   const swarm = swarmOf(observed);
   if (swarm === undefined) return nothing;
   const voters = swarm.nodes.filter(isVoter);
@@ -38,7 +38,8 @@ export function quorum(all: readonly Standing[], observed: Observed, settings: S
     const one = standing(node);
     if (one === undefined || node.state !== 'down') return false;
     // Somebody ends its instance, and its engine no longer answers: it will not come back to vote.
-    return isGone(one.instance) || one.stale.includes(node) || one.departure?.kind === 'leaves';
+    const stuck = isStuck(node, observed.selves.get(one.instance.id), now);
+    return isGone(one.instance) || one.stale.includes(node) || one.departure?.kind === 'leaves' || stuck;
   });
   const unsettled = voters.filter((node) => !answers(node) && !dead.includes(node));
   const change = (act: 'promote' | 'demote', node: SwarmNode, because: string): Plan => {
@@ -56,8 +57,7 @@ export function quorum(all: readonly Standing[], observed: Observed, settings: S
   // The dead first: promoting a replacement while they still count is how others lost their quorum (moby#30847).
   const [corpse] = dead;
   if (corpse !== undefined) {
-    if (maySpare(voters, corpse))
-      return change('demote', corpse, 'its node is down, and its instance is gone or going');
+    if (maySpare(voters, corpse)) return change('demote', corpse, 'its node is down and will not come back to vote');
     return {
       ...nothing,
       waits: [`${corpse.hostname} is dead and still votes: too few managers answer to agree on it`],
@@ -107,7 +107,8 @@ function disagreeing(
   voters: readonly SwarmNode[],
   changed: SwarmNode,
 ): string | undefined {
-  const wanted = sorted(voters.map(({ id }) => id));
+  // By Raft, not by role: after a forced recovery former voters keep their role.
+  const wanted = sorted(voters.filter(({ manager }) => manager !== undefined).map(({ id }) => id));
   const own = (instance: InstanceId) => instance === changed.instance && instance !== from;
   const odd = [...memberships].find(([instance, ids]) => !own(instance) && sorted(ids) !== wanted);
   if (odd !== undefined)

@@ -1,5 +1,5 @@
 /** Where each instance stands: the one place that pairs EC2's instances with the swarm's nodes. */
-import type { Instance, InstanceId, Observed, Swarm, SwarmNode } from '../model/observed.ts';
+import type { Instance, InstanceId, Millis, Observed, SelfView, Swarm, SwarmNode } from '../model/observed.ts';
 
 /** How an instance goes. `leaves`: out of the swarm for good. `rests`: drained, but a member until it is taken back. */
 export type Departure =
@@ -24,6 +24,8 @@ export interface Standing {
 
 /** Words that the terminate handler writes into `swarm-mesh:drain`; every other text is a person's wish. */
 export const SPOT = 'spot interruption';
+/** In place of a lifecycle state, where Auto Scaling's answer lacks an instance that carries its group's tag. */
+export const UNLISTED = 'not listed';
 /** Begins a drain wish that asks for a replacement first: what AWS announces well ahead, and whoever writes it too. */
 export const REPLACE = 'replace';
 export const isToBeReplaced = ({ drain }: Pick<Instance, 'drain'>): boolean => drain?.startsWith(REPLACE) === true;
@@ -32,6 +34,15 @@ export function departure(instance: Instance): Departure {
   if (instance.group?.state.startsWith('Terminating')) {
     const why = `Auto Scaling terminates it (${instance.group.state})`;
     return { kind: 'leaves', why, urgent: false, replaced: isToBeReplaced(instance) };
+  }
+  if (instance.group?.state === UNLISTED && instance.stage === 'leaving' && instance.drain === undefined) {
+    // It was on its way out a moment ago: one answer of Auto Scaling without it neither ends it nor takes it back.
+    return {
+      kind: 'rests',
+      why: 'it was leaving, and Auto Scaling does not list it now',
+      urgent: false,
+      replaced: false,
+    };
   }
   if (instance.drain === undefined || isToBeReplaced(instance)) return undefined;
   if (instance.drain.startsWith(SPOT)) {
@@ -69,8 +80,16 @@ export function standings(observed: Observed): Standing[] {
 function isElse({ id, state }: Instance, node: SwarmNode, { selves }: Observed): boolean {
   const self = selves.get(id);
   if (state !== 'running' || self === undefined) return false;
+  // As a promotion ends that could not reach the manager through which the node once joined: in no swarm at all.
+  if (self.state === 'error') return self.node === undefined;
   return self.state === 'inactive' || (self.state === 'active' && self.node !== undefined && self.node !== node.id);
 }
+
+/** How long an engine has to say that it is still coming up, while the managers miss it, before it never will. */
+const STUCK = 35_000;
+
+export const isStuck = (node: SwarmNode, self: SelfView | undefined, now: Millis): boolean =>
+  node.state === 'down' && self?.state === 'pending' && self.at - self.since >= STUCK && now - self.at < STUCK;
 
 /**
  * The instance that says that it is this node. Its address alone proves nothing, since EC2 gives addresses of the dead to

@@ -125,7 +125,7 @@ export function engineContract(name: string, bench: (tokens: TokenStore) => Benc
     });
 
     it('neither leaves as a manager nor removes a node that is not down', async () => {
-      expect(await run(second, 'leave')).toMatchObject({ ok: false, error: 'still-a-manager' });
+      expect(await run(second, 'leave', { FORCE: 'no' })).toMatchObject({ ok: false, error: 'still-a-manager' });
       const answer = await run(first, 'remove', { NODE: String(nodes[third]), FORCE: 'no' });
       expect(answer).toMatchObject({ ok: false, error: 'not-down' });
     });
@@ -258,8 +258,8 @@ export function engineContract(name: string, bench: (tokens: TokenStore) => Benc
       expect(await run(first, 'demote', { NODE })).toMatchObject({ ok: true });
       expect(await run(first, 'demote', { NODE })).toMatchObject({ ok: true });
       await eventually('no manager', async () => (await run(second, 'observe', { PAGE: '1' })).control === false);
-      expect(await run(second, 'leave')).toMatchObject({ ok: true });
-      expect(await run(second, 'leave')).toMatchObject({ ok: true });
+      expect(await run(second, 'leave', { FORCE: 'no' })).toMatchObject({ ok: true });
+      expect(await run(second, 'leave', { FORCE: 'no' })).toMatchObject({ ok: true });
       await state(second, 'down');
       expect(await run(first, 'remove', { NODE, FORCE: 'no' })).toMatchObject({ ok: true });
       expect(await run(first, 'remove', { NODE, FORCE: 'no' })).toMatchObject({ ok: true });
