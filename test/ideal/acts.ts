@@ -1,0 +1,323 @@
+/** What each action does where nothing goes wrong, and what EC2, Docker or the balancer answer where it makes no sense. */
+import { type Action, type NodeLabels, never } from '../../src/model/action.ts';
+import { HOOK_TIMEOUT } from '../../src/model/names.ts';
+import type { InstanceId, JoinAnswer, NodeId } from '../../src/model/observed.ts';
+import { draining, emptying, ended, led, moving, probing, silenced, within } from './time.ts';
+import {
+  HOOK_PATIENCE,
+  hears,
+  isGone,
+  isHeld,
+  isLed,
+  type LabNode,
+  type LabSwarm,
+  type LabTargetGroup,
+  type Machine,
+  machineOf,
+  named,
+  nodeOf,
+  ownNode,
+  votersIn,
+  type World,
+} from './world.ts';
+
+type Of<Do extends Action['do']> = Extract<Action, { do: Do }>;
+/** Why it was refused; undefined where it was done. */
+type Refusal = string | undefined;
+
+const REACHABLE = 770;
+
+export function applied(world: World, action: Action): Refusal {
+  const refusal = act(world, action);
+  led(world);
+  return refusal;
+}
+
+function act(world: World, action: Action): Refusal {
+  switch (action.do) {
+    case 'attach security group':
+      return on(world, action.instance, (machine) => {
+        machine.securityGroups = action.groups;
+      });
+    case 'tag':
+      return tagged(world, action);
+    case 'initialise':
+      return initialised(world, action);
+    case 'recover':
+      return recovered(world, action);
+    case 'store token':
+      return stored(world, action.via);
+    case 'record swarm':
+      world.record = action.record;
+      return;
+    case 'record managers':
+      world.ledger = action.ledger;
+      return;
+    case 'join':
+      for (const id of action.instances) world.memory.joins.set(id, joined(world, machineOf(world, id)));
+      return;
+    case 'label':
+      return unled(world, action.via) ?? labelled(world, action.nodes);
+    case 'promote':
+    case 'demote':
+    case 'drain':
+    case 'activate':
+      return unled(world, action.via) ?? onNode(world, action.do, action.node);
+    case 'remove':
+      return unled(world, action.via) ?? removed(world, action);
+    case 'leave':
+      return left(world, action.instance);
+    case 'create target group':
+      return createdGroup(world, action);
+    case 'create listener':
+      return createdListener(world, action);
+    case 'allow':
+      world.rules.push({ id: named(world, 'sgr'), from: action.from, to: action.to, protocol: action.protocol });
+      return;
+    case 'revoke':
+      return dropped(world.rules, ({ id }) => id === action.rule, 'no such rule');
+    case 'register':
+      return onGroup(world, action.group, (group) => registered(world, group, action.instances));
+    case 'deregister':
+      return onGroup(world, action.group, (group) => deregistered(world, group, action.instances));
+    case 'delete listener':
+      return dropped(world.listeners, ({ arn }) => arn === action.listener, 'no such listener');
+    case 'delete target group':
+      return deletedGroup(world, action.group);
+    case 'complete hook':
+      return completed(world, action);
+    case 'heartbeat':
+      return on(world, action.instance, (machine) => {
+        world.memory.beats.set(machine.id, world.now);
+        machine.patience = world.now + HOOK_PATIENCE;
+      });
+    case 'put hook':
+      return put(world, action);
+    default:
+      return never(action);
+  }
+}
+
+function on(world: World, id: InstanceId, change: (machine: Machine) => void): Refusal {
+  const machine = machineOf(world, id);
+  if (machine === undefined || machine.state === 'terminated') return `${id} is no more`;
+  change(machine);
+  return undefined;
+}
+
+function tagged(world: World, { instances, stage }: Of<'tag'>): Refusal {
+  for (const id of instances) {
+    const refusal = on(world, id, (machine) => {
+      machine.stage = stage;
+      machine.since = world.now;
+    });
+    if (refusal !== undefined) return refusal;
+  }
+  return undefined;
+}
+
+/** Why a manager would not carry out a command; undefined where it would. */
+function unled(world: World, via: InstanceId): Refusal {
+  const machine = machineOf(world, via);
+  if (machine === undefined || !hears(world, machine) || !machine.engine) return `${via} does not answer`;
+  if (ownNode(world, machine)?.votes !== true) return `${via} is no manager`;
+  return isLed(world) ? undefined : 'the swarm has no leader';
+}
+
+function initialised(world: World, { instance, record, lock }: Of<'initialise'>): Refusal {
+  if (lock === 'create' && world.record !== undefined) return 'the lock is held';
+  if (lock !== 'held') world.record = record;
+  const machine = machineOf(world, instance);
+  if (machine === undefined || !hears(world, machine) || !machine.engine) return `${instance} does not answer`;
+  if (machine.member !== undefined) return `${instance} is in a swarm`;
+  const node = newNode(world, machine, 'manager');
+  world.swarm = {
+    id: named(world, 'swarm'),
+    nodes: [node],
+    services: [],
+    leader: node.id,
+    leaderFrom: world.now,
+    knownFrom: world.now,
+  };
+  machine.member = { swarm: world.swarm.id, node: node.id };
+  world.token = true;
+  world.memory.joins.set(instance, { at: world.now, node: node.id, failure: undefined });
+  return undefined;
+}
+
+const newNode = (world: World, machine: Machine, role: LabNode['role']): LabNode => ({
+  id: named(world, 'node'),
+  host: machine.id,
+  rogue: false,
+  label: undefined,
+  role,
+  votes: role === 'manager',
+  votesFrom: world.now,
+  availability: 'active',
+  tasks: 0,
+  down: false,
+});
+
+function recovered(world: World, { instance, record }: Of<'recover'>): Refusal {
+  const machine = machineOf(world, instance);
+  const { swarm } = world;
+  const own = machine === undefined ? undefined : ownNode(world, machine);
+  if (swarm === undefined || own?.votes !== true) return `${instance} is no manager`;
+  for (const node of votersIn(swarm)) node.votes = node === own;
+  swarm.leader = own.id;
+  swarm.leaderFrom = world.now;
+  world.record = { ...record, swarm: swarm.id, at: world.now };
+  return undefined;
+}
+
+function stored(world: World, via: InstanceId): Refusal {
+  const refusal = unled(world, via);
+  if (refusal !== undefined) return refusal;
+  world.token = true;
+  for (const [id, { failure }] of world.memory.joins) if (failure !== undefined) world.memory.joins.delete(id);
+  return undefined;
+}
+
+/** What the script answers. A node that is in a swarm says which node it is, whatever swarm that is. */
+function joined(world: World, machine: Machine | undefined): JoinAnswer {
+  const answer = (node: NodeId | undefined, failure?: string): JoinAnswer => ({ at: world.now, node, failure });
+  if (machine === undefined || !hears(world, machine)) return answer(undefined);
+  if (!machine.engine) return answer(undefined, 'engine-down');
+  if (machine.member !== undefined) return answer(machine.member.node);
+  const { swarm } = world;
+  if (!world.token) return answer(undefined, 'no-token');
+  if (swarm === undefined || !isLed(world) || !machine.securityGroups.includes(world.settings.swarmGroup)) {
+    return answer(undefined, 'join-failed');
+  }
+  const node = newNode(world, machine, 'worker');
+  swarm.nodes.push(node);
+  machine.member = { swarm: swarm.id, node: node.id };
+  world.history.set(node.id, machine.id);
+  return answer(node.id);
+}
+
+function labelled(world: World, nodes: readonly NodeLabels[]): Refusal {
+  for (const { node: id, instance } of nodes) {
+    const node = nodeOf(world, id);
+    if (node === undefined) return `no node ${id}`;
+    node.label = instance;
+  }
+  return undefined;
+}
+
+function onNode(world: World, what: 'promote' | 'demote' | 'drain' | 'activate', id: NodeId): Refusal {
+  const node = nodeOf(world, id);
+  const { swarm } = world;
+  if (node === undefined || swarm === undefined) return `no node ${id}`;
+  if (what === 'activate') node.availability = 'active';
+  if (what === 'drain') {
+    node.availability = 'drain';
+    emptying(world, node);
+  }
+  if (what === 'promote' && node.role === 'worker') {
+    Object.assign(node, { role: 'manager', votes: true, votesFrom: world.now + REACHABLE });
+  }
+  return what === 'demote' ? demoted(swarm, node) : undefined;
+}
+
+function demoted(swarm: LabSwarm, node: LabNode): Refusal {
+  if (!node.votes) return `${node.id} is not in Raft`;
+  if (votersIn(swarm).length === 1) return 'it is the last manager of the swarm';
+  node.role = 'worker';
+  node.votes = false;
+  return undefined;
+}
+
+function removed(world: World, { node: id, force }: Of<'remove'>): Refusal {
+  const node = nodeOf(world, id);
+  if (node === undefined || world.swarm === undefined) return undefined;
+  if (node.votes) return `${id} votes`;
+  if (!force && !node.down) return `${id} is not down`;
+  return dropped(world.swarm.nodes, (one) => one === node, '');
+}
+
+function left(world: World, id: InstanceId): Refusal {
+  const machine = machineOf(world, id);
+  if (machine === undefined || !hears(world, machine) || !machine.engine) return `${id} does not answer`;
+  if (ownNode(world, machine)?.role === 'manager') return `${id} is a manager`;
+  machine.member = undefined;
+  silenced(world);
+  world.memory.joins.delete(id);
+  world.memory.left.set(id, world.now);
+  return undefined;
+}
+
+function createdGroup(world: World, { name, port }: Of<'create target group'>): Refusal {
+  const there = world.targetGroups.find((group) => group.name === name);
+  if (there !== undefined) return there.ours ? undefined : `${name} is somebody else's`;
+  world.targetGroups.push({ arn: named(world, 'tg'), name, port, ours: true, targets: new Map() });
+  return undefined;
+}
+
+function createdListener(world: World, { port, protocol, group }: Of<'create listener'>): Refusal {
+  if (world.listeners.some((one) => one.port === port)) return `port ${port} has a listener`;
+  world.listeners.push({ arn: named(world, 'listener'), port, protocol, ours: true, group });
+  return undefined;
+}
+
+function onGroup(world: World, arn: string, change: (group: LabTargetGroup) => Refusal): Refusal {
+  const group = world.targetGroups.find((one) => one.arn === arn);
+  return group === undefined ? `no target group ${arn}` : change(group);
+}
+
+function registered(world: World, group: LabTargetGroup, instances: readonly InstanceId[]): Refusal {
+  const ended = instances.find((id) => machineOf(world, id)?.state !== 'running');
+  if (ended !== undefined) return `${ended} does not run`;
+  for (const id of instances) {
+    group.targets.set(id, 'initial');
+    probing(world, group, id);
+  }
+  return undefined;
+}
+
+function deregistered(world: World, group: LabTargetGroup, instances: readonly InstanceId[]): Refusal {
+  for (const id of instances) {
+    if (!group.targets.has(id)) continue;
+    group.targets.set(id, 'draining');
+    draining(world, group, id);
+  }
+  return undefined;
+}
+
+const deletedGroup = (world: World, arn: string): Refusal =>
+  world.listeners.some(({ group }) => group === arn)
+    ? `${arn} is in use by a listener`
+    : dropped(world.targetGroups, (one) => one.arn === arn, `no target group ${arn}`);
+
+function dropped<T>(all: T[], which: (one: T) => boolean, otherwise: string): Refusal {
+  const at = all.findIndex(which);
+  if (at < 0) return otherwise;
+  all.splice(at, 1);
+  return undefined;
+}
+
+/** A hook that is no longer waited in is no fault, as in autoscaling.ts. */
+function completed(world: World, { instance, result }: Of<'complete hook'>): Refusal {
+  const machine = machineOf(world, instance);
+  if (machine === undefined) return `${instance} is no more`;
+  world.memory.completed.set(instance, world.now);
+  if (!isHeld(machine)) return undefined;
+  const state = machine.group?.state;
+  if (state === 'Pending:Wait' && result === 'CONTINUE' && !isGone(machine)) within(world, machine, 'InService');
+  else if (state === 'Warmed:Pending:Wait' && result === 'CONTINUE' && machine.state === 'running') {
+    within(world, machine, 'Warmed:Stopped');
+    machine.state = 'stopping';
+  } else ended(world, machine);
+  silenced(world);
+  moving(world, machine);
+  return undefined;
+}
+
+function put(world: World, { group: name, hook, transition }: Of<'put hook'>): Refusal {
+  const at = world.hooks.findIndex((one) => one.name === name);
+  const group = world.hooks[at];
+  if (group === undefined) return `no group ${name}`;
+  const others = group.hooks.filter((one) => one.name !== hook);
+  world.hooks[at] = { name, hooks: [...others, { name: hook, transition, timeout: HOOK_TIMEOUT }] };
+  return undefined;
+}
