@@ -59,10 +59,10 @@ const mutants: readonly Mutant[] = [
       '    const waits =\n',
   },
   {
-    name: 'take a swarm that does not answer for none, and form another',
-    file: 'src/swarm.ts',
-    from: "const formed = known.record?.state === 'formed';",
-    to: 'const formed = false;\n  known = { ...known, ledger: [], record: undefined };',
+    name: 'form another swarm before EC2 says that the voters of the last are terminated',
+    file: 'src/plan/forming.ts',
+    from: "const fence = record?.state === 'formed' ? fenced(observed, undefined) : [];",
+    to: 'const fence: string[] = [];',
   },
   {
     name: 'drain before deregistering',
