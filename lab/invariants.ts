@@ -155,7 +155,12 @@ export class Watch {
     const asked = [...wanted].flatMap(([port, { protocols }]) =>
       protocols.split('_').map((one) => `${port}/${one.toLowerCase()}`),
     );
-    const spared = (one: string) => one === '7946/tcp' || isTaken(Number(one.split('/')[0]));
+    // A port of UDP is checked over a TCP port of its service, or over the node's gossip.
+    const beside = this.#engines
+      .services()
+      .filter(({ ports }) => ports.some(({ Protocol }) => Protocol === 'udp'))
+      .flatMap(({ ports }) => ports.map(({ PublishedPort }) => `${PublishedPort}/tcp`));
+    const spared = (one: string) => one === '7946/tcp' || beside.includes(one) || isTaken(Number(one.split('/')[0]));
     return [
       ...asked.filter((one) => !open.includes(one)).map((one) => `${one} is not open to the balancer`),
       ...open.filter((one) => !asked.includes(one) && !spared(one)).map((one) => `${one} is open to the balancer`),

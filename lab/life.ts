@@ -60,18 +60,17 @@ export class Life {
     this.#deeds[what](pick, much);
   }
 
-  /** Wishes of people end, and what was broken is mended, so that what everybody wants is clear. */
+  /** What was broken is mended. */
   calmDown(): void {
     for (const amend of this.#amends) amend();
     this.#broken = 0;
-    for (const one of this.#running()) {
-      if (one.tags.get(tags.drain)?.startsWith(BY_HAND) === true) one.tags.delete(tags.drain);
-      if (one.tags.get(tags.state) === 'failed') this.#account.autoScaling.end(one.id);
-    }
     this.#tell('nothing goes wrong any more');
   }
 
-  /** What a person does while all settles: whoever failed is replaced, and a record that nobody can know any more removed. */
+  /**
+   * What people do while all settles, so that what everybody wants is clear: wishes end, whoever failed is replaced, and a
+   * record that nobody can know any more is removed.
+   */
   tidy(): void {
     const down = this.#engines.nodes().filter(({ id, state }) => this.#unlabelled.has(id) && state === 'down');
     for (const { id } of down) {
@@ -81,6 +80,7 @@ export class Life {
       );
     }
     for (const one of this.#running()) {
+      if (one.tags.get(tags.drain)?.startsWith(BY_HAND) === true) one.tags.delete(tags.drain);
       if (one.tags.get(tags.state) === 'failed') this.#account.autoScaling.end(one.id);
     }
   }
