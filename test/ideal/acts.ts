@@ -154,6 +154,7 @@ const newNode = (world: World, machine: Machine, role: LabNode['role']): LabNode
   votes: role === 'manager',
   votesFrom: world.now,
   availability: 'active',
+  byHand: false,
   tasks: 0,
   down: false,
 });
@@ -212,6 +213,7 @@ function onNode(world: World, what: 'promote' | 'demote' | 'drain' | 'activate',
   if (what === 'activate') node.availability = 'active';
   if (what === 'drain') {
     node.availability = 'drain';
+    node.byHand = false;
     emptying(world, node);
   }
   if (what === 'promote' && node.role === 'worker') {

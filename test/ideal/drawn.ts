@@ -91,7 +91,7 @@ const machine = fc.record({
     'nothing' as const,
     'of another' as const,
   ),
-  engine: fc.constantFrom('up' as const, 'up' as const, 'up' as const, 'up' as const, 'dead' as const),
+  engine: fc.constantFrom('up' as const, ...Array<'up'>(10).fill('up'), 'dead' as const),
   drained: fc.constantFrom(undefined, undefined, undefined, 'empty' as const, 'busy' as const, 'stuck' as const),
   label: fc.constantFrom(
     'labelled' as const,
@@ -119,7 +119,7 @@ export type DrawnMachine = Readonly<typeof machine extends fc.Arbitrary<infer T>
 
 const services = fc.uniqueArray(
   fc.record({
-    port: fc.constantFrom(80, 443, 444, 8080),
+    port: fc.constantFrom(80, 80, 443, 444, 8080),
     protocol: fc.constantFrom('tcp' as const, 'tcp' as const, 'udp' as const),
     mode: fc.constantFrom('ingress' as const, 'ingress' as const, 'host' as const),
     label: fc.constantFrom('true' as const, 'api' as const, 'other' as const, undefined),
@@ -130,8 +130,9 @@ const services = fc.uniqueArray(
 /** What is in the balancer already, port by port. */
 const ports = fc.uniqueArray(
   fc.record({
-    port: fc.constantFrom(80, 443, 8080, 9000),
+    port: fc.constantFrom(80, 80, 443, 8080, 9000),
     kind: fc.constantFrom(
+      'whole' as const,
       'whole' as const,
       'group only' as const,
       'foreign listener' as const,
@@ -153,6 +154,7 @@ const cluster = fc.record({
     'formed' as const,
     'forming' as const,
     'by hand' as const,
+    'begun' as const,
     'none' as const,
   ),
   token: fc.constantFrom(true, true, true, false),
@@ -193,6 +195,9 @@ const steady: DrawnMachine = {
   target: undefined,
 };
 
+/** `begun`: the first instance has taken the lock, and nothing more. */
+export const hasSwarm = ({ swarm }: Pick<Drawn, 'swarm'>) => swarm !== 'none' && swarm !== 'begun';
+
 const quiet: Omit<Drawn, 'machines'> = {
   managers: 3,
   exposeAll: false,
@@ -225,17 +230,18 @@ const differing = (usual: object, given: object): string =>
     .join(', ');
 
 /** The first instance votes where there is a swarm at all; the others are anything. */
-export const worlds: fc.Arbitrary<Drawn> = cluster.chain(({ size, ...rest }) =>
-  fc.array(machine, { minLength: size, maxLength: size }).map((all) => {
-    const first = { part: 'voter', engine: 'up', agent: 'online' } as const;
-    const machines = all.map((one, i) => (i > 0 || rest.swarm === 'none' ? one : { ...one, ...first }));
-    const drawn = { ...rest, machines };
-    return { ...drawn, [fc.toStringMethod]: () => `\n  ${described(drawn)}\n` };
-  }),
-);
+export const worlds = (sound: (drawn: Drawn) => Drawn): fc.Arbitrary<Drawn> =>
+  cluster.chain(({ size, ...rest }) =>
+    fc.array(machine, { minLength: size, maxLength: size }).map((all) => {
+      const first = { part: 'voter', engine: 'up', agent: 'online' } as const;
+      const machines = all.map((one, i) => (i > 0 || !hasSwarm(rest) ? one : { ...one, ...first }));
+      const drawn = sound({ ...rest, machines });
+      return { ...drawn, [fc.toStringMethod]: () => `\n  ${described(drawn)}\n` };
+    }),
+  );
 
 export function built(drawn: Drawn): World {
-  const machines = drawn.machines.map((one, i) => machineAt(one, i + 1, drawn.swarm !== 'none'));
+  const machines = drawn.machines.map((one, i) => machineAt(one, i + 1, hasSwarm(drawn)));
   const world: World = {
     now: NOW,
     settings: { cluster: 'test', managers: drawn.managers, exposeAll: drawn.exposeAll, swarmGroup: SWARM_GROUP },
@@ -253,7 +259,7 @@ export function built(drawn: Drawn): World {
     timers: [],
     count: 1000,
   };
-  if (drawn.swarm !== 'none') populate(world, drawn);
+  if (hasSwarm(drawn)) populate(world, drawn);
   balance(world, drawn);
   for (const one of world.machines) moving(world, one);
   silenced(world);
@@ -315,7 +321,7 @@ function memberOf({ life, part }: DrawnMachine, n: number, swarm: boolean): Mach
 function recordOf({ swarm }: Drawn): SwarmRecord | undefined {
   const record = { generation: 1, instance: instanceId(1), at: NOW - 10 * MINUTE };
   if (swarm === 'formed') return { ...record, state: 'formed', swarm: SWARM };
-  return swarm === 'forming' ? { ...record, state: 'forming', swarm: undefined } : undefined;
+  return swarm === 'forming' || swarm === 'begun' ? { ...record, state: 'forming', swarm: undefined } : undefined;
 }
 
 function hooksOf({ hooks }: Drawn): World['hooks'] {
@@ -358,6 +364,8 @@ function nodesOf(world: World, one: DrawnMachine, n: number): LabNode[] {
     rogue: false,
     votesFrom: NOW,
     availability: one.drained === undefined ? ('active' as const) : ('drain' as const),
+    // What we drained, we tagged first.
+    byHand: one.stage !== 'leaving',
     tasks: one.drained === 'empty' ? 0 : 1,
     // A dead engine is only known from its silence.
     down: one.noticed || one.engine === 'dead',
@@ -389,6 +397,7 @@ function rogueAt(kind: Drawn['rogues'][number], i: number): LabNode {
     votes: kind === 'voter',
     votesFrom: NOW,
     availability: 'active',
+    byHand: false,
     tasks: 0,
     down: kind === 'dead worker',
   };

@@ -22,20 +22,30 @@ import {
 /** Somebody else has to do something first: EC2 says that it runs or is stopped, and its engine does not answer. */
 function isDead(world: World, node: LabNode): boolean {
   const host = machineOf(world, node.host);
-  return !lives(world, node) && (host === undefined || !isGone(host));
+  if (lives(world, node)) return false;
+  if (host === undefined) return true;
+  // While an engine does not answer, nobody knows which of its records is the one of today.
+  const mayBeToday = host.member?.node === node.id || host.state !== 'running' || !host.engine;
+  return !isGone(host) && mayBeToday;
 }
 
-/** The waits that may last for ever, and in which worlds: a person or EC2 has to do something first. */
-const lasting: readonly { readonly wait: RegExp; readonly where: (world: World) => boolean }[] = [
-  { wait: /^(\S+) is down in the swarm$/, where: (world) => nodes(world).some((node) => isDead(world, node)) },
-  { wait: /^manager \S+ is unreachable$/, where: (world) => voters(world).some((node) => isDead(world, node)) },
+/** The waits that may last for ever, and where: a person or EC2 has to do something first. `who`: whom the wait names. */
+const lasting: readonly { readonly wait: RegExp; readonly where: (world: World, who: string) => boolean }[] = [
   {
-    wait: /waits for the swarm$|the swarm can not be read|^no eligible instance answers$/,
+    wait: /^(\S+) is down in the swarm$/,
+    where: (world, who) => nodes(world).some((node) => node.host === who && isDead(world, node)),
+  },
+  {
+    wait: /^manager (\S+) is unreachable$/,
+    where: (world, who) => voters(world).some((node) => node.id === who && isDead(world, node)),
+  },
+  {
+    wait: /waits for the swarm$|the swarm can not be read|^no eligible instance answers$|holds the lock of/,
     where: (world) => !mayForm(world),
   },
-  { wait: / leaves: it still votes$/, where: (world) => !maySpareOne(world) },
+  { wait: /^(\S+) leaves: it still votes$/, where: (world) => !maySpareOne(world) },
   // A person's drain wish waits for tasks as long as they like.
-  { wait: / leaves: \d+ tasks stop$/, where: (world) => world.machines.some((one) => one.drain === 'by hand') },
+  { wait: /^(\S+) leaves: \d+ tasks stop$/, where: (world, who) => machineOf(world, who)?.drain === 'by hand' },
 ];
 
 const nodes = (world: World) => world.swarm?.nodes ?? [];
@@ -47,10 +57,16 @@ const isFenced = ({ record, ledger, machines }: World) =>
     ledger.some(({ terminated }) => terminated === undefined) ||
     machines.some(({ role, stage, state }) => role === 'manager' && stage === 'member' && state === 'stopped'));
 
+/** Who began to initialise one may have done so: until EC2 says that it is terminated, it has to say so itself. */
+const isLocked = ({ record, machines }: World) => {
+  const holder = machines.find(({ id }) => id === record?.instance);
+  return record?.state === 'forming' && holder?.state !== 'terminated' && !isEligible(holder);
+};
+
 /** Whoever may hold a swarm can begin one; but one that is in a swarm that nobody leads may know better. */
 const mayForm = (world: World) => {
-  if (isFenced(world)) return false;
-  const eligible = world.machines.filter((one) => belongs(one) && one.role === 'manager');
+  if (isFenced(world) || isLocked(world)) return false;
+  const eligible = world.machines.filter(isEligible);
   return (
     eligible.length > 0 && eligible.every(({ member }) => member === undefined || member.swarm === world.swarm?.id)
   );
@@ -63,12 +79,14 @@ function maySpareOne(world: World): boolean {
 }
 
 /** Whether a plan holds anything that has to come to an end. Heartbeats last as long as what they wait for. */
-export function isDue(world: World, { actions, waits }: Plan): boolean {
-  return (
-    actions.some((action) => action.do !== 'heartbeat') ||
-    waits.some((wait) => !lasting.some((one) => one.wait.test(wait) && one.where(world)))
-  );
-}
+export const isDue = (world: World, { actions, waits }: Plan): boolean =>
+  actions.some((action) => action.do !== 'heartbeat') || waits.some((wait) => !mayLast(world, wait));
+
+const mayLast = (world: World, said: string): boolean =>
+  lasting.some(({ wait, where }) => {
+    const match = wait.exec(said);
+    return match !== null && where(world, match[1] ?? '');
+  });
 
 const isWarm = ({ group }: Machine) => group?.state.startsWith('Warmed:') === true;
 const isLeaving = (machine: Machine) =>
@@ -84,6 +102,11 @@ const belongs = (one: Machine) =>
   one.stage !== 'failed' &&
   !isWarm(one) &&
   !isLeaving(one);
+
+const isEligible = (one: Machine | undefined) => one !== undefined && belongs(one) && one.role === 'manager';
+
+/** It did not become a member: Auto Scaling is to replace it. */
+const isAbandoned = (one: Machine) => one.stage === 'failed' && one.group?.state === 'Pending:Wait' && !isLeaving(one);
 
 /** A member that may vote and does not yet. */
 export const hasHeir = (world: World): boolean =>
@@ -103,7 +126,7 @@ export function faults(world: World): string[] {
       .filter((node) => node.host !== undefined && !lives(world, node) && !isDead(world, node))
       .map(({ id }) => `node ${id} is stale`),
     ...world.machines
-      .filter((one) => isHeld(one) && (belongs(one) || isGone(one)))
+      .filter((one) => isHeld(one) && (belongs(one) || isGone(one) || isAbandoned(one)))
       .map((one) => `${one.id} is held in its hook`),
     ...voterFaults(world),
     ...portFaults(world, members),
@@ -115,6 +138,7 @@ function memberFaults(world: World, one: Machine): string[] {
   const said: string[] = [];
   if (node === undefined) return [`${one.id} is in no swarm`];
   if (node.label !== one.id) said.push(`${one.id} is not labelled`);
+  if (node.availability !== 'active' && !node.byHand) said.push(`${one.id} is drained`);
   if (one.stage !== 'member') said.push(`${one.id} is ${one.stage}`);
   if (!one.securityGroups.includes(world.settings.swarmGroup)) said.push(`${one.id} lacks the security group`);
   return said;

@@ -60,6 +60,8 @@ export interface LabNode {
   /** Until then it counts and is not shown. */
   votesFrom: Millis;
   availability: 'active' | 'pause' | 'drain';
+  /** A person drained it in the swarm itself: that is left alone. */
+  byHand: boolean;
   tasks: number;
   /** The managers have noticed that it does not answer. */
   down: boolean;
