@@ -79,8 +79,8 @@ const mutants: readonly Mutant[] = [
   {
     name: 'complete the hook before the tasks have stopped',
     file: 'src/plan/leaving.ts',
-    from: 'return late ? letting(instance, observed, now)',
-    to: 'return !late ? letting(instance, observed, now)',
+    from: 'return late ? letting(instance, observed, now) : stopping',
+    to: 'return !late ? letting(instance, observed, now) : stopping',
   },
   {
     name: 'leave the records of those who left',

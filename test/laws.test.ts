@@ -5,7 +5,7 @@ import type { Action } from '../src/model/action.ts';
 import type { Instance, Observed, SwarmNode } from '../src/model/observed.ts';
 import { plan } from '../src/plan/plan.ts';
 import { majority } from '../src/plan/quorum.ts';
-import { isVoter } from '../src/plan/standing.ts';
+import { departure, isVoter } from '../src/plan/standing.ts';
 import { instance, instanceId, NOW, node, nodeId, observed, settings, swarm } from './builders.ts';
 
 const instanceOf = (n: number): fc.Arbitrary<Instance> =>
@@ -137,8 +137,15 @@ describe('every plan', () => {
 
   law('takes neither a node nor a vote from what it can not see', (seen, actions) => {
     if (seen.swarm.kind === 'seen') return;
-    const touching = ['promote', 'demote', 'drain', 'leave', 'remove', 'join', 'label'];
+    const touching = ['promote', 'demote', 'drain', 'remove', 'join', 'label'];
     expect(actions.filter((one) => touching.includes(one.do))).toEqual([]);
+    // Told to leave is only who ends anyway, or is a worker of a swarm whose voters are all terminated.
+    const orphans = seen.swarm.kind === 'none' ? seen.swarm.orphans : [];
+    for (const one of actions.flatMap((action) => (action.do === 'leave' ? [action.instance] : []))) {
+      const its = seen.instances.find(({ id }) => id === one);
+      expect(seen.swarm.kind).toBe('none');
+      expect(orphans.includes(one) || (its !== undefined && departure(its)?.kind === 'leaves')).toBe(true);
+    }
     expect(actions.filter((one) => one.do.startsWith('delete') || one.do === 'revoke')).toEqual([]);
     if (seen.swarm.kind !== 'unknown') return;
     for (const one of actions) {

@@ -146,6 +146,7 @@ function instance(raw: SdkInstance): TaggedInstance {
     role,
     stage: isStage(stage) ? stage : undefined,
     since: time(tags.since),
+    reason: tag(tags.reason),
     drain: tag(tags.drain),
     recover: time(tags.recover),
     cluster: tag(tags.cluster),

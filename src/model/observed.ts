@@ -30,6 +30,8 @@ export interface Instance {
   readonly stage: Stage | undefined;
   /** When the stage began, from the tag `swarm-mesh:since`. */
   readonly since: Millis | undefined;
+  /** Why it is at that stage, from the tag `swarm-mesh:reason`. */
+  readonly reason?: string | undefined;
   /** Why it is to be drained, from the tag `swarm-mesh:drain`: a person's words, or ours. */
   readonly drain: string | undefined;
   /** When a person decided that it takes the swarm over by force, from the tag `swarm-mesh:recover`. */

@@ -2,6 +2,7 @@
 import { type Action, nothing, type Plan, together } from '../model/action.ts';
 import { HOOK_TIMEOUT, hooks } from '../model/names.ts';
 import type { Group, Instance, Millis, Observed } from '../model/observed.ts';
+import { departure } from './standing.ts';
 
 /** Most instances join or leave within the first of these; the others get a heartbeat in each. */
 const BEAT = 60_000;
@@ -20,6 +21,7 @@ export function holding(observed: Observed, now: Millis): Plan {
   // On its way to rest in a warm pool, unjoined: nothing of ours holds it.
   const resting = observed.instances
     .filter(({ group }) => group?.state.startsWith('Warmed:') && group.state.endsWith(':Wait'))
+    .filter((instance) => departure(instance) === undefined)
     .map((instance) => completing(instance, 'CONTINUE', 'it goes to the warm pool', observed, now));
   return together({ ...nothing, actions: [...puts, ...beats] }, ...resting);
 }

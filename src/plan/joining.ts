@@ -52,8 +52,9 @@ type Phase = 'failed' | 'member' | 'fresh' | 'restarting' | 'late' | 'willing';
 
 function phaseOf(one: Standing, observed: Observed, now: Millis): Phase {
   const { stage, since } = one.instance;
-  if (stage === 'failed') return 'failed';
+  // Whoever became one after all is one.
   if (isMember(one)) return 'member';
+  if (stage === 'failed') return 'failed';
   // Somebody took its label, or a cycle ended before it got one.
   if (one.node?.state === 'ready') return 'willing';
   if (stage === 'arriving' && since !== undefined) {
@@ -61,7 +62,8 @@ function phaseOf(one: Standing, observed: Observed, now: Millis): Phase {
   }
   // A member that is not Ready, or that nobody can see now, keeps its stage: its engine may only be restarting.
   const hidden = one.node !== undefined || observed.swarm.kind === 'unknown';
-  return stage === 'member' && hidden ? 'restarting' : 'fresh';
+  // One whose drain wish was taken back keeps the stage that says that we drained it, until it is seen.
+  return (stage === 'member' || (stage === 'leaving' && one.node === undefined)) && hidden ? 'restarting' : 'fresh';
 }
 
 /** Failing ends an instance that waits in a launch hook: not for a swarm that is not there, or can not be seen. */
@@ -234,7 +236,7 @@ const host = (address: string) => address.replace(/:\d+$/, '');
 function welcoming(members: readonly Standing[], ports: readonly Port[], observed: Observed, now: Millis): Plan {
   const newcomers = members
     // One that is taken back has to be seen active first: its stage is what remembers that we drained it.
-    .filter(({ instance, node }) => instance.stage !== 'leaving' || node?.availability !== 'drain')
+    .filter(({ instance, node }) => instance.stage === 'member' || node?.availability !== 'drain')
     .filter(({ instance }) => instance.stage !== 'member')
     .map(({ instance }) => instance.id);
   const actions: Action[] =

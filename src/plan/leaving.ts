@@ -38,7 +38,10 @@ export const isEmpty = (node: SwarmNode): boolean =>
   node.state === 'down' || (node.availability === 'drain' && node.tasks === 0);
 
 function announcing({ instance, departure }: Standing): Plan {
-  if (instance.stage === 'leaving' || departure === undefined) return nothing;
+  // Whoever rested and is ended now has all its time from now on.
+  const told =
+    instance.reason === undefined || departure?.kind !== 'leaves' || instance.reason === departure.why.slice(0, 255);
+  if ((instance.stage === 'leaving' && told) || departure === undefined) return nothing;
   const because = departure.why;
   return act({ do: 'tag', instances: [instance.id], stage: 'leaving', reason: because, because });
 }
@@ -64,11 +67,15 @@ function departing(one: Standing, all: readonly Standing[], observed: Observed, 
     const because = out ? 'it is out of the balancer' : 'there is no time to wait for the balancer';
     return act({ do: 'drain', via: swarm.from, node: node.id, because: `it leaves, and ${because}` });
   }
-  if (!isEmpty(node)) {
-    const late = departure?.kind === 'leaves' && overdue(instance, observed, now);
-    return late ? letting(instance, observed, now) : stopping(instance, node);
-  }
+  if (!isEmpty(node)) return emptying(one, node, observed, now);
   return departure?.kind === 'rests' ? nothing : resigning(one, swarm, all, observed, now);
+}
+
+/** Tasks that do not stop hold it back until it is overdue. Its vote first even then: quorum.ts takes it. */
+function emptying({ instance, departure }: Standing, node: SwarmNode, observed: Observed, now: Millis): Plan {
+  const late = departure?.kind === 'leaves' && overdue(instance, observed, now);
+  if (late && isVoter(node)) return wait(instance, 'it still votes');
+  return late ? letting(instance, observed, now) : stopping(instance, node);
 }
 
 /**
@@ -76,12 +83,11 @@ function departing(one: Standing, all: readonly Standing[], observed: Observed, 
  * it is told to leave where it can hear, before it is let go.
  */
 function unseen(instance: Instance, observed: Observed, now: Millis): Plan {
-  const { agents, left, swarm } = observed;
+  const { agents, left } = observed;
   const hears = agents.ok && agents.value.has(instance.id);
-  const never = swarm.kind === 'none' && observed.record?.state !== 'formed';
   // One answer that does not name it may be incomplete: not heard of for a moment is not gone.
   const deaf = !hears && instance.stage === 'leaving' && now - (instance.since ?? now) > DEAF;
-  const done = never || left.has(instance.id) || deaf || overdue(instance, observed, now);
+  const done = left.has(instance.id) || deaf || overdue(instance, observed, now);
   if (agents.ok && done) return completing(instance, 'CONTINUE', 'it is in no swarm', observed, now);
   if (!hears) return wait(instance, 'whether its SSM agent is online is not sure yet');
   return act({ do: 'leave', instance: instance.id, force: false, because: 'no node is known to be its own' });
@@ -144,7 +150,7 @@ function abdicating(
   };
 }
 
-const overdue = ({ stage, since }: Instance, { balancer }: Observed, now: Millis) => {
+export const overdue = ({ stage, since }: Instance, { balancer }: Observed, now: Millis) => {
   // The time that the stack gives to its connections comes on top of that for its tasks.
   const ours = balancer.ok ? balancer.value.groups.filter((group) => group.ours) : [];
   const delay = Math.max(0, ...ours.map(({ attributes }) => attributes?.delay ?? 0)) * 1000;
@@ -192,6 +198,8 @@ const clearing = ({ instance, stale }: Standing, swarm: Swarm): Plan => ({
 
 /** A drain wish that was taken back. A node that a person drained in the swarm itself keeps its other tag and is left alone. */
 function returning({ instance, node }: Standing, swarm: Swarm): Plan {
-  if (instance.stage !== 'leaving' || node?.availability !== 'drain') return nothing;
+  // A newborn that is drained is one that came back before it was known again.
+  const ours = instance.stage === 'leaving' || instance.stage === 'arriving';
+  if (!ours || node?.availability !== 'drain') return nothing;
   return act({ do: 'activate', via: swarm.from, node: node.id, because: 'its drain wish was taken back' });
 }

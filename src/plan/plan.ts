@@ -26,6 +26,7 @@ export function plan(observed: Observed, settings: Settings, now: Millis): Plan 
     publishing(all, observed, settings, now),
     strangers(all, observed),
     stillborn(all, observed),
+    forgotten(all, observed),
   );
 }
 
@@ -41,12 +42,13 @@ function recording(all: readonly Standing[], observed: Observed, votes: Plan, no
   if (swarm === undefined) return burying(observed, now);
   const next = votes.actions.flatMap((one) => (one.do === 'promote' ? [one.node] : []));
   const ledger = swarm.nodes
-    .filter((node) => isVoter(node) || next.includes(node.id))
     .flatMap((node): LedgerEntry[] => {
-      const instance = all.find((one) => one.node?.id === node.id || one.stale.includes(node))?.instance;
-      if (instance === undefined) return [];
       const known = observed.ledger.find((entry) => entry.node === node.id);
-      const terminated = instance.state === 'terminated' ? (known?.terminated ?? now) : undefined;
+      const instance = all.find((one) => one.node?.id === node.id || one.stale.includes(node))?.instance;
+      const terminated = instance?.state === 'terminated' ? (known?.terminated ?? now) : known?.terminated;
+      // Once EC2 has forgotten it, this is all that is known of it: kept until its record is gone too.
+      if (known !== undefined && known.terminated !== undefined) return [known];
+      if (instance === undefined || !(isVoter(node) || next.includes(node.id))) return [];
       return [{ node: node.id, instance: instance.id, address: node.address, terminated }];
     })
     .toSorted((a, b) => (a.node < b.node ? -1 : 1));
@@ -86,6 +88,20 @@ function stillborn(all: readonly Standing[], observed: Observed): Plan {
   const actions = records.map(
     ({ id }) => ({ do: 'remove', via: swarm.from, node: id, force: false, because }) as const,
   );
+  return { actions, waits: [], notes: [] };
+}
+
+/** Records of former voters that the ledger knows to be terminated, and EC2 does not know at all any more. */
+function forgotten(all: readonly Standing[], observed: Observed): Plan {
+  const swarm = swarmOf(observed);
+  if (swarm === undefined) return together();
+  const ended = new Set(observed.ledger.flatMap(({ node, terminated }) => (terminated === undefined ? [] : [node])));
+  const known = new Set(all.flatMap(({ node, stale }) => [node, ...stale]).map((node) => node?.id));
+  const records = swarm.nodes.filter(
+    (node) => node.state === 'down' && !isVoter(node) && ended.has(node.id) && !known.has(node.id),
+  );
+  const because = 'EC2 said that its instance is terminated, and has forgotten it since';
+  const actions = records.map(({ id }) => ({ do: 'remove', via: swarm.from, node: id, force: true, because }) as const);
   return { actions, waits: [], notes: [] };
 }
 

@@ -1,12 +1,15 @@
 /** Who votes. At most one voter changes at a time, and never so that less than a majority is left to answer. */
 import { type Action, nothing, type Plan } from '../model/action.ts';
 import type { InstanceId, Millis, Observed, Settings, Swarm, SwarmNode } from '../model/observed.ts';
-import { isEmpty } from './leaving.ts';
+import { isEmpty, overdue } from './leaving.ts';
 import { isGone, isStuck, isVoter, type Standing, stays, swarmOf } from './standing.ts';
 
 export const majority = (voters: number) => Math.floor(voters / 2) + 1;
 
 const answers = (node: SwarmNode) => node.manager?.reachability === 'reachable' && node.state !== 'down';
+
+const silenced = (node: SwarmNode): SwarmNode =>
+  node.manager === undefined ? node : { ...node, manager: { ...node.manager, reachability: 'unreachable' } };
 
 /** Whether the swarm keeps a majority of the voters that remain once this one no longer votes. */
 export function maySpare(voters: readonly SwarmNode[], leaver: SwarmNode): boolean {
@@ -31,15 +34,23 @@ export const votersFor = (eligible: number, asked: number): number => {
 export function quorum(all: readonly Standing[], observed: Observed, settings: Settings, now: Millis): Plan {
   const swarm = swarmOf(observed);
   if (swarm === undefined) return nothing;
-  const voters = swarm.nodes.filter(isVoter);
-  const standing = (node: SwarmNode) => all.find((one) => one.node?.id === node.id || one.stale.includes(node));
+  const standing = (node: SwarmNode) =>
+    all.find((one) => one.node?.id === node.id || one.stale.some(({ id }) => id === node.id));
+  // EC2 knows of an end some ten seconds before the other managers miss it.
+  const voters = swarm.nodes
+    .filter(isVoter)
+    .map((node) => ((standing(node)?.instance.state ?? 'running') === 'running' ? node : silenced(node)));
 
   const dead = voters.filter((node) => {
+    if (node.state !== 'down') return false;
     const one = standing(node);
-    if (one === undefined || node.state !== 'down') return false;
+    // EC2 has forgotten its instance since; the ledger has not.
+    if (one === undefined)
+      return observed.ledger.some((entry) => entry.node === node.id && entry.terminated !== undefined);
     // Somebody ends its instance, and its engine no longer answers: it will not come back to vote.
     const stuck = isStuck(node, observed.selves.get(one.instance.id), now);
-    return isGone(one.instance) || one.stale.includes(node) || one.departure?.kind === 'leaves' || stuck;
+    const stale = one.node?.id !== node.id;
+    return isGone(one.instance) || stale || one.departure?.kind === 'leaves' || stuck;
   });
   const unsettled = voters.filter((node) => !answers(node) && !dead.includes(node));
   const change = (act: 'promote' | 'demote', node: SwarmNode, because: string): Plan => {
@@ -63,28 +74,35 @@ export function quorum(all: readonly Standing[], observed: Observed, settings: S
       waits: [`${corpse.hostname} is dead and still votes: too few managers answer to agree on it`],
     };
   }
+  const leavers = voters.filter((node) => standing(node)?.departure?.kind === 'leaves');
+  // A vote is given up last: until the node is empty, a successor may still come. But not held for longer than that.
+  const leaver = leavers
+    .filter((node) => {
+      const one = standing(node);
+      return isEmpty(node) || one?.departure?.urgent || (one !== undefined && overdue(one.instance, observed, now));
+    })
+    .toSorted(followersFirst)[0];
   if (unsettled.length > 0) {
     const told = unsettled.map(
       (node) => `manager ${node.hostname} is ${node.manager?.reachability ?? 'not a voter yet'}`,
     );
+    // Nobody gets a vote now; who leaves may still give up its own, where the others can spare it.
+    if (leaver !== undefined && voters.length > 1 && maySpare(voters, leaver))
+      return change('demote', leaver, 'it is leaving');
     // One that has been stopped comes back when somebody starts it: nothing to look for every few seconds.
     const stopped = unsettled.every((node) => standing(node)?.instance.state === 'stopped');
     return stopped ? { ...nothing, notes: told } : { ...nothing, waits: told };
   }
 
   const candidates = all.filter((one) => stays(one) && one.instance.role === 'manager' && one.node?.role === 'worker');
-  const leavers = voters.filter((node) => standing(node)?.departure?.kind === 'leaves');
-  const keepers = voters.filter((node) => !leavers.includes(node));
+  // Votes of nobody whom we know are nobody's to count on: our own is not given up for one.
+  const keepers = voters.filter((node) => standing(node) !== undefined && !leavers.includes(node));
   const wanted = votersFor(keepers.length + candidates.length, settings.managers);
   const candidate = spread(candidates, keepers.map(standing));
 
   if (keepers.length < wanted && candidate?.node !== undefined && mayAdd(voters, candidate.node)) {
     return change('promote', candidate.node, `${keepers.length} of ${wanted} voters, and its zone has the fewest`);
   }
-  // A vote is given up last: until the node is empty, a successor may still come.
-  const leaver = leavers
-    .filter((node) => isEmpty(node) || standing(node)?.departure?.urgent)
-    .toSorted(followersFirst)[0];
   if (leaver !== undefined) return dismissing(leaver, voters, change);
 
   const most = Math.min(settings.managers, keepers.length + candidates.length);
