@@ -1,7 +1,8 @@
 /** Worlds at any moment of their lives, as fast-check draws them: a few words for each instance, and what lies about. */
 import fc from 'fast-check';
 import type { Ec2State, LedgerEntry, Listener, Service, SwarmRecord, TargetState } from '../../src/model/observed.ts';
-import { instanceId, NOW, nodeId, SWARM_GROUP } from '../builders.ts';
+import { instanceId, NOW, nodeId, SWARM_GROUP, settings } from '../builders.ts';
+import { attributesOf, CERTIFICATE, checkOf } from './ports.ts';
 import { draining, emptying, led, moving, probing, silenced } from './time.ts';
 import {
   forgetful,
@@ -123,6 +124,8 @@ const services = fc.uniqueArray(
     protocol: fc.constantFrom('tcp' as const, 'tcp' as const, 'udp' as const),
     mode: fc.constantFrom('ingress' as const, 'ingress' as const, 'host' as const),
     label: fc.constantFrom('true' as const, 'api' as const, 'other' as const, undefined),
+    tls: fc.constantFrom(false, false, true),
+    health: fc.constantFrom(undefined, undefined, '/healthz'),
   }),
   { selector: ({ port }) => port, maxLength: 3 },
 );
@@ -138,6 +141,8 @@ const ports = fc.uniqueArray(
       'foreign listener' as const,
       'foreign group' as const,
       'another name' as const,
+      'another check' as const,
+      'another listener' as const,
     ),
   }),
   { selector: ({ port }) => port, maxLength: 3 },
@@ -161,10 +166,13 @@ const cluster = fc.record({
   rogues: fc.array(fc.constantFrom('worker' as const, 'dead worker' as const, 'voter' as const), { maxLength: 1 }),
   services,
   ports,
-  rules: fc.uniqueArray(fc.constantFrom([80, 80], [443, 444], [80, 8080], [9000, 9000]), {
-    maxLength: 3,
-    selector: String,
-  }),
+  rules: fc.uniqueArray(
+    fc.record({
+      ports: fc.constantFrom([80, 80] as const, [443, 444] as const, [80, 8080] as const, [9000, 9000] as const),
+      whose: fc.constantFrom('ours' as const, 'ours' as const, 'theirs' as const, 'for others' as const),
+    }),
+    { maxLength: 3, selector: ({ ports: range }) => String(range) },
+  ),
   hooks: fc.constantFrom('right' as const, 'missing' as const, 'changed' as const),
   /** Milliseconds between a look and the next where something was done. */
   pace: fc.constantFrom(500, 2_000, 5_000),
@@ -244,7 +252,7 @@ export function built(drawn: Drawn): World {
   const machines = drawn.machines.map((one, i) => machineAt(one, i + 1, hasSwarm(drawn)));
   const world: World = {
     now: NOW,
-    settings: { cluster: 'test', managers: drawn.managers, exposeAll: drawn.exposeAll, swarmGroup: SWARM_GROUP },
+    settings: { ...settings, managers: drawn.managers, exposeAll: drawn.exposeAll },
     machines,
     swarm: undefined,
     record: recordOf(drawn),
@@ -252,7 +260,7 @@ export function built(drawn: Drawn): World {
     token: drawn.token,
     targetGroups: [],
     listeners: [],
-    rules: drawn.rules.map(([from = 0, to = 0], i) => ({ id: `sgr-${i}`, from, to, protocol: 'tcp' })),
+    rules: drawn.rules.map(ruleOf),
     hooks: hooksOf(drawn),
     history: new Map(),
     memory: forgetful(),
@@ -283,6 +291,7 @@ function machineAt(one: DrawnMachine, n: number, swarm: boolean): Machine {
     terminated: state === 'terminated' ? NOW - (one.life === 'forgotten -' ? 2 * HOUR : 5 * MINUTE) : undefined,
     stage: one.stage,
     since: one.stage === undefined ? undefined : NOW - one.since * MINUTE,
+    reason: reasonOf(one, launched),
     drain: drainOf(one.drain, launched),
     group: lifecycle === '-' ? undefined : { name: 'group', state: lifecycle },
     patience: NOW + HOOK_PATIENCE,
@@ -302,6 +311,15 @@ function drainOf(drain: DrawnMachine['drain'], launched: number): string | undef
   if (drain === 'spot') return `spot interruption ${new Date(NOW - 30_000).toISOString()}: EC2 will terminate it`;
   if (drain === 'old spot') return `spot interruption ${new Date(launched - 30_000).toISOString()}: EC2 will stop it`;
   return drain;
+}
+
+/** What it was told when it began to leave: a drain wish is older than its end. */
+function reasonOf({ stage, drain, life }: DrawnMachine, launched: number): string | undefined {
+  if (stage !== 'leaving') return stage === undefined ? undefined : '';
+  if (drain === 'by hand') return 'drain wish: by hand';
+  if (drain === 'spot') return drainOf(drain, launched);
+  const state = life.split(' ')[1] ?? '-';
+  return state.startsWith('Terminating') ? `Auto Scaling terminates it (${state})` : undefined;
 }
 
 /** An instance that is in a swarm has been spoken to: its agent is there. */
@@ -412,11 +430,24 @@ function ledgerOf(world: World, { machines }: Drawn): LedgerEntry[] {
   });
 }
 
-const serviceOf = ({ port, protocol, mode, label }: Drawn['services'][number], i: number): Service => ({
+const ruleOf = ({ ports: [from, to], whose }: Drawn['rules'][number], i: number): World['rules'][number] => ({
+  id: `sgr-${i}`,
+  from,
+  to,
+  protocol: 'tcp',
+  source: whose === 'for others' ? 'others' : 'balancer',
+  ours: whose === 'ours',
+});
+
+const serviceOf = ({ port, protocol, mode, label, tls, health }: Drawn['services'][number], i: number): Service => ({
   id: `service-${i}`,
   name: `service-${i}`,
   ports: [{ published: port, target: 80, protocol, mode }],
-  labels: labelsOf(port, protocol, label),
+  labels: {
+    ...labelsOf(port, protocol, label),
+    ...(tls ? { [`swarm-mesh.tls.${port}`]: CERTIFICATE } : {}),
+    ...(health === undefined ? {} : { [`swarm-mesh.health.${port}`]: health }),
+  },
 });
 
 function labelsOf(port: number, protocol: string, label: Drawn['services'][number]['label']): Record<string, string> {
@@ -430,11 +461,24 @@ function balance(world: World, { ports: drawn, machines }: Drawn): void {
     const arn = `tg-${port}`;
     const ours = kind !== 'foreign group';
     const name = kind === 'another name' ? `test-old-${port}` : `test-${port}-tcp`;
-    const group: LabTargetGroup = { arn, name, port, ours, targets: new Map() };
+    const odd = kind === 'another check';
+    const group: LabTargetGroup = {
+      arn,
+      name,
+      port,
+      protocol: 'tcp',
+      ours,
+      health: odd ? { protocol: 'http', port: 9999, path: '/' } : checkOf({ port, protocol: 'tcp', path: undefined }),
+      attributes: odd ? { delay: 300, cuts: false, clientAddress: true } : attributesOf('tcp', world.settings),
+      targets: new Map(),
+    };
     world.targetGroups.push(group);
     if (ours) for (const [i, { target }] of machines.entries()) place(world, group, instanceId(i + 1), target);
     const listener: Listener = { arn: `listener-${port}`, port, protocol: 'tcp', ours: true, group: arn };
-    if (kind === 'whole' || kind === 'another name') world.listeners.push(listener);
+    if (kind === 'whole' || kind === 'another name' || odd) world.listeners.push(listener);
+    if (kind === 'another listener') {
+      world.listeners.push({ ...listener, protocol: 'tls', certificate: `${CERTIFICATE}-old` });
+    }
     if (kind === 'foreign listener') world.listeners.push({ ...listener, ours: false, group: undefined });
   }
 }

@@ -124,7 +124,8 @@ export function ended(world: World, machine: Machine): void {
   if (replaces) launched(world, machine);
 }
 
-function launched(world: World, { role, zone, spot, group, securityGroups }: Machine): void {
+/** Auto Scaling launches another one like it. */
+export function launched(world: World, { role, zone, spot, group, securityGroups }: Machine): void {
   const number = world.machines.length + 1;
   const machine: Machine = {
     id: instanceId(number),
@@ -139,6 +140,7 @@ function launched(world: World, { role, zone, spot, group, securityGroups }: Mac
     terminated: undefined,
     stage: undefined,
     since: undefined,
+    reason: undefined,
     drain: undefined,
     patience: Number.POSITIVE_INFINITY,
     agentFrom: Number.POSITIVE_INFINITY,

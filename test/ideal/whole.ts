@@ -1,7 +1,7 @@
 /** What is left when nothing is left to do: which waits may last, and what is wrong with what there is. */
 import type { Plan } from '../../src/model/action.ts';
-import { exposures, merged } from '../../src/plan/publishing.ts';
 import { majority, votersFor } from '../../src/plan/quorum.ts';
+import { portFaults } from './ports.ts';
 import {
   interruption,
   isAnswering,
@@ -10,7 +10,6 @@ import {
   isLed,
   isOver,
   type LabNode,
-  type LabTargetGroup,
   lives,
   type Machine,
   machineOf,
@@ -129,7 +128,7 @@ export function faults(world: World): string[] {
       .filter((one) => isHeld(one) && (belongs(one) || isGone(one) || isAbandoned(one)))
       .map((one) => `${one.id} is held in its hook`),
     ...voterFaults(world),
-    ...portFaults(world, members),
+    ...portFaults(world, members, isLeaving),
   ];
 }
 
@@ -157,39 +156,4 @@ function voterFaults(world: World): string[] {
   // Growth goes from one to three at once; shrinking may stop at two (docs/decisions/0005).
   const shrunk = all.length === count && count <= world.settings.managers;
   return all.length === wanted || shrunk ? [] : [`${all.length} vote instead of ${wanted}`];
-}
-
-function portFaults(world: World, members: readonly Machine[]): string[] {
-  const wanted = exposures(world.swarm?.services ?? [], world.settings.exposeAll)
-    .filter(({ protocol }) => protocol === 'tcp')
-    .map(({ port }) => port);
-  const orphans = world.listeners.filter(({ ours, port }) => ours && !wanted.includes(port));
-  const open = (ranges: readonly { from: number; to: number }[]) =>
-    ranges.map(({ from, to }) => `${from}-${to}`).sort();
-  const [is, should] = [open(world.rules), open(merged(wanted))];
-  return [
-    ...wanted.flatMap((port) => exposedFaults(world, port, members)),
-    ...world.targetGroups.filter(({ ours }) => ours).flatMap((group) => groupFaults(world, group, wanted)),
-    ...orphans.map(({ port }) => `the listener of ${port} is nobody's`),
-    ...(String(is) === String(should) ? [] : [`ports ${is} are open instead of ${should}`]),
-  ];
-}
-
-/** Somebody else's listener or group in the way is a conflict that a person has to end. */
-function exposedFaults({ targetGroups, listeners }: World, port: number, members: readonly Machine[]): string[] {
-  const group = targetGroups.find(({ name }) => name === `test-${port}-tcp`);
-  const listener = listeners.find((one) => one.port === port);
-  if (group?.ours === false || listener?.ours === false) return [];
-  if (group === undefined || listener?.group !== group.arn) return [`port ${port} has no listener`];
-  const missing = members.filter(({ id }) => !group.targets.has(id));
-  return missing.map(({ id }) => `${id} is no target of port ${port}`);
-}
-
-function groupFaults(world: World, { name, targets }: LabTargetGroup, wanted: readonly number[]): string[] {
-  const gone = [...targets.keys()].filter((id) => {
-    const machine = machineOf(world, id);
-    return machine === undefined || machine.state !== 'running' || isLeaving(machine);
-  });
-  const unwanted = wanted.some((port) => name === `test-${port}-tcp`) ? [] : [`target group ${name} is nobody's`];
-  return [...unwanted, ...gone.map((id) => `${id} is still a target of ${name}`)];
 }

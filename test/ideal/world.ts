@@ -5,6 +5,8 @@
 import type {
   Ec2State,
   Group,
+  GroupAttributes,
+  HealthCheck,
   IngressRule,
   InstanceId,
   JoinAnswer,
@@ -13,11 +15,13 @@ import type {
   Millis,
   NodeId,
   Role,
+  SelfView,
   Service,
   Settings,
   Stage,
   SwarmRecord,
   TargetState,
+  Transport,
 } from '../../src/model/observed.ts';
 
 /** An instance and its engine. */
@@ -33,6 +37,8 @@ export interface Machine {
   terminated: Millis | undefined;
   stage: Stage | undefined;
   since: Millis | undefined;
+  /** Why it is at that stage, where that is told. */
+  reason: string | undefined;
   drain: string | undefined;
   group: { readonly name: string; readonly state: string } | undefined;
   /** When the hook that it waits in gives up, unless a heartbeat comes. */
@@ -81,7 +87,10 @@ export interface LabTargetGroup {
   readonly arn: string;
   readonly name: string;
   readonly port: number;
+  readonly protocol: Transport;
   readonly ours: boolean;
+  health: HealthCheck;
+  attributes: GroupAttributes;
   readonly targets: Map<InstanceId, TargetState>;
 }
 
@@ -92,6 +101,12 @@ export interface LabMemory {
   readonly online: Map<InstanceId, Millis>;
   readonly beats: Map<InstanceId, Millis>;
   readonly completed: Map<InstanceId, Millis>;
+  readonly selves: Map<InstanceId, SelfView>;
+  /** When an instance was last asked who it is. */
+  readonly asked: Map<InstanceId, Millis>;
+  readonly told: Map<NodeId, InstanceId>;
+  out: ReadonlyMap<InstanceId, Millis>;
+  leaderless: Millis | undefined;
 }
 
 export interface World {
@@ -108,7 +123,7 @@ export interface World {
   readonly listeners: Listener[];
   readonly rules: IngressRule[];
   readonly hooks: Group[];
-  /** What Run Command still knows of joins that an earlier run of the cycle asked for. */
+  /** What Run Command still knows of the joins of the last day, whoever asked for them. */
   readonly history: Map<NodeId, InstanceId>;
   memory: LabMemory;
   /** What the world does by itself, and when. */
@@ -123,6 +138,11 @@ export const forgetful = (): LabMemory => ({
   online: new Map(),
   beats: new Map(),
   completed: new Map(),
+  selves: new Map(),
+  asked: new Map(),
+  told: new Map(),
+  out: new Map(),
+  leaderless: undefined,
 });
 
 export const HOUR = 3_600_000;
