@@ -456,26 +456,31 @@ function labelsOf(port: number, protocol: string, label: Drawn['services'][numbe
   return { 'swarm-mesh.expose': label === 'other' ? '1/tcp' : `${port}/${protocol}` };
 }
 
+function groupOf(
+  world: World,
+  arn: string,
+  name: string,
+  port: number,
+  kind: Drawn['ports'][number]['kind'],
+): LabTargetGroup {
+  const given = { arn, name, port, protocol: 'tcp', ours: kind !== 'foreign group', targets: new Map() } as const;
+  if (kind === 'another check') {
+    const attributes = { delay: 300, cuts: false, clientAddress: true };
+    return { ...given, health: { protocol: 'http', port: 9999, path: '/' }, attributes };
+  }
+  const health = checkOf({ port, protocol: 'tcp', path: undefined });
+  return { ...given, health, attributes: attributesOf('tcp', world.settings) };
+}
+
 function balance(world: World, { ports: drawn, machines }: Drawn): void {
   for (const { port, kind } of drawn) {
     const arn = `tg-${port}`;
-    const ours = kind !== 'foreign group';
     const name = kind === 'another name' ? `test-old-${port}` : `test-${port}-tcp`;
-    const odd = kind === 'another check';
-    const group: LabTargetGroup = {
-      arn,
-      name,
-      port,
-      protocol: 'tcp',
-      ours,
-      health: odd ? { protocol: 'http', port: 9999, path: '/' } : checkOf({ port, protocol: 'tcp', path: undefined }),
-      attributes: odd ? { delay: 300, cuts: false, clientAddress: true } : attributesOf('tcp', world.settings),
-      targets: new Map(),
-    };
+    const group = groupOf(world, arn, name, port, kind);
     world.targetGroups.push(group);
-    if (ours) for (const [i, { target }] of machines.entries()) place(world, group, instanceId(i + 1), target);
+    if (group.ours) for (const [i, { target }] of machines.entries()) place(world, group, instanceId(i + 1), target);
     const listener: Listener = { arn: `listener-${port}`, port, protocol: 'tcp', ours: true, group: arn };
-    if (kind === 'whole' || kind === 'another name' || odd) world.listeners.push(listener);
+    if (kind === 'whole' || kind === 'another name' || kind === 'another check') world.listeners.push(listener);
     if (kind === 'another listener') {
       world.listeners.push({ ...listener, protocol: 'tls', certificate: `${CERTIFICATE}-old` });
     }

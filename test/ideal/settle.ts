@@ -44,13 +44,14 @@ function live(
   const cycle = { began, pause: FIRST_PAUSE };
   let busy = began;
   for (let looks = 1; looks <= (toTheEnd ? LOOKS : FIRST_LOOKS); looks++) {
+    if (provesNothing(world)) return;
     const next = plan(observed(world), world.settings, world.now);
     story.push(told(next, world.now - began));
     const refusals = carriedOut(world, next, backwards);
     story.push(...refusals);
     // EC2 may take quorum: what follows then is not ours to end.
     const isLost = !isQuorate(world) && !isOver(world);
-    if ((toTheEnd && isLost) || provesNothing(world)) return;
+    if (toTheEnd && isLost) return;
     const due = isDue(world, next);
     if (due || world.timers.length > 0) busy = world.now;
     if (world.now - busy > LONGEST) break;

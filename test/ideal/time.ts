@@ -155,17 +155,11 @@ export function launched(world: World, { role, zone, spot, group, securityGroups
 export function silenced(world: World): void {
   for (const node of world.swarm?.nodes ?? []) {
     if (node.down || lives(world, node)) continue;
-    after(world, noticedAfter(world, node), () => {
+    after(world, NOTICED, () => {
       node.down = !lives(world, node);
     });
   }
 }
-
-/** A voter whose instance ends is missed at once, as long as the first of the known defects stands (known.ts). */
-const noticedAfter = (world: World, { host, votes }: LabNode) => {
-  const machine = machineOf(world, host);
-  return votes && machine?.state !== 'running' ? 0 : NOTICED;
-};
 
 /** Where the leader is lost, another is elected, if a majority is left to do so. */
 export function led(world: World): void {

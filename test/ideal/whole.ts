@@ -7,6 +7,7 @@ import {
   isAnswering,
   isGone,
   isHeld,
+  isKnown,
   isLed,
   isOver,
   type LabNode,
@@ -23,6 +24,9 @@ function isDead(world: World, node: LabNode): boolean {
   const host = machineOf(world, node.host);
   if (lives(world, node)) return false;
   if (host === undefined) return true;
+  // Unknown to EC2 is no proof of an end: unless we have heard that it is terminated, a person has to remove it.
+  const heard = world.ledger.some((entry) => entry.node === node.id && entry.terminated !== undefined);
+  if (!isKnown(world, host)) return !heard;
   // While an engine does not answer, nobody knows which of its records is the one of today.
   const mayBeToday = host.member?.node === node.id || host.state !== 'running' || !host.engine;
   return !isGone(host) && mayBeToday;
@@ -150,10 +154,11 @@ function voterFaults(world: World): string[] {
   const eligible = world.machines.filter(
     (one) => ownNode(world, one)?.votes || (belongs(one) && one.role === 'manager'),
   );
-  const rogues = all.filter(({ host }) => host === undefined);
-  const count = eligible.length + rogues.length;
+  // Votes of nobody whom we know are nobody's to count on.
+  const ours = all.filter(({ host }) => host !== undefined).length;
+  const count = eligible.length;
   const wanted = votersFor(count, world.settings.managers);
   // Growth goes from one to three at once; shrinking may stop at two (docs/decisions/0005).
-  const shrunk = all.length === count && count <= world.settings.managers;
-  return all.length === wanted || shrunk ? [] : [`${all.length} vote instead of ${wanted}`];
+  const shrunk = ours === count && count <= world.settings.managers;
+  return ours === wanted || shrunk ? [] : [`${ours} vote instead of ${wanted}`];
 }
