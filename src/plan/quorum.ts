@@ -9,7 +9,7 @@ export const majority = (voters: number) => Math.floor(voters / 2) + 1;
 const answers = (node: SwarmNode) => node.manager?.reachability === 'reachable' && node.state !== 'down';
 
 /** Whether the swarm keeps a majority of the voters that remain once this one no longer votes. */
-export function maySpare(voters: readonly SwarmNode[], leaver: SwarmNode): boolean {
+function maySpare(voters: readonly SwarmNode[], leaver: SwarmNode): boolean {
   const rest = voters.filter(({ id }) => id !== leaver.id);
   const answering = voters.filter(answers).length;
   // The change itself has to be agreed by a majority of today's voters, then the rest has to stand alone.
