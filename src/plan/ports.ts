@@ -17,7 +17,7 @@ export interface PortReport {
   /** ARN; undefined while there is none of ours. */
   readonly listener: string | undefined;
   /** Of the group that the listener sends to; before there is one, of the group that is being filled. */
-  readonly targets: { readonly total: number; readonly healthy: number };
+  readonly targets: { readonly healthy: number; readonly total: number };
   readonly faults: readonly PortFault[];
 }
 
@@ -42,7 +42,7 @@ export function ports(observed: Observed, settings: Settings, now: Millis): Seen
       protocol: listener?.protocol ?? its?.listener?.protocol,
       services: its?.services ?? [],
       listener: listener?.arn,
-      targets: { total: targets.length, healthy: targets.filter(({ state }) => state === 'healthy').length },
+      targets: { healthy: targets.filter(({ state }) => state === 'healthy').length, total: targets.length },
       faults: faults.filter((one) => one.port === port),
     };
   });
