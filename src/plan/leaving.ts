@@ -31,7 +31,7 @@ export function leaving(all: readonly Standing[], observed: Observed, now: Milli
  * Whether the balancer sends it nothing any more, old connections included: seen now, and in an earlier look too. Unknown
  * counts as no.
  */
-export const isOut = (instance: Instance, { balancer, out }: Observed, now: Millis): boolean =>
+const isOut = (instance: Instance, { balancer, out }: Observed, now: Millis): boolean =>
   balancer.ok && now - (out.get(instance.id) ?? now) >= CONFIRMED;
 
 export const isEmpty = (node: SwarmNode): boolean =>

@@ -1,6 +1,7 @@
 /** What is left when nothing is left to do: which waits may last, and what is wrong with what there is. */
 import type { Plan } from '../../src/model/action.ts';
-import { exposures, merged } from '../../src/plan/publishing.ts';
+import { exposures } from '../../src/plan/exposures.ts';
+import { merged } from '../../src/plan/ingress.ts';
 import { majority, votersFor } from '../../src/plan/quorum.ts';
 import {
   interruption,
