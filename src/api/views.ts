@@ -44,20 +44,17 @@ function summarised(service: SwarmService, config: Config, reports: Seen<readonl
   return {
     id: service.id,
     name: service.name,
-    ports: service.ports.map(({ published, target, protocol, mode }) => {
-      const isExposed = exposed.some((one) => one.port === published && one.protocol === protocol);
-      return {
-        publishedPort: published,
-        targetPort: target,
-        protocol,
-        mode,
-        exposed: isExposed,
-        certificate: protocol === 'tcp' ? label(labels.tls(published)) : null,
-        healthPath: label(labels.health(published)),
-        address: isExposed && leads(published, protocol) ? `${config.balancerAddress}:${published}` : null,
-        faults: faults((port) => port === published),
-      };
-    }),
+    ports: service.ports.map(({ published, target, protocol, mode }) => ({
+      publishedPort: published,
+      targetPort: target,
+      protocol,
+      mode,
+      exposed: exposed.some((one) => one.port === published && one.protocol === protocol),
+      certificate: protocol === 'tcp' ? label(labels.tls(published)) : null,
+      healthPath: label(labels.health(published)),
+      address: leads(published, protocol) ? `${config.balancerAddress}:${published}` : null,
+      faults: faults((port) => port === published),
+    })),
     faults: faults((port) => !service.ports.some(({ published }) => published === port)),
   };
 }
