@@ -148,6 +148,7 @@ function instance(raw: SdkInstance): TaggedInstance {
     since: time(tags.since),
     drain: tag(tags.drain),
     recover: time(tags.recover),
+    watch: tag(tags.watch),
     cluster: tag(tags.cluster),
     groupName: tag('aws:autoscaling:groupName'),
   };
