@@ -40,7 +40,8 @@ docker events --filter type=service --format "$OPEN.Time$CLOSE" | while read -r 
   [ "$LEADS" = true ] || continue
   NOW=$(date +%s)
   ENTRY=$(printf '[{"Source":"%s","DetailType":"Swarm Service Event","Detail":"{}"}]' "$1")
-  if FAILED=$(aws events put-events --region "$2" --entries "$ENTRY" --query FailedEntryCount --output text) && [ "$FAILED" = 0 ]; then
+  if FAILED=$(aws events put-events --region "$2" --entries "$ENTRY" --query FailedEntryCount --output text \
+    --cli-connect-timeout 5 --cli-read-timeout 10) && [ "$FAILED" = 0 ]; then
     TOLD=$NOW
   else
     echo "EventBridge did not take the event; the controller's schedule follows within a minute. May this instance's role do events:PutEvents (ManagerPolicy)?" >&2

@@ -129,7 +129,7 @@ esac`,
   it('tells of a change: whose cluster it is, and nothing of the service', () => {
     const { stderr } = watches([100], `echo ${LEADS}`);
     const entry = '[{"Source":"swarm-mesh.prod","DetailType":"Swarm Service Event","Detail":"{}"}]';
-    const options = '--query FailedEntryCount --output text';
+    const options = '--query FailedEntryCount --output text --cli-connect-timeout 5 --cli-read-timeout 10';
     expect(sent()).toEqual([`aws events put-events --region eu-west-1 --entries ${entry} ${options}`]);
     expect(stderr).toBe('');
     expect(told()[0]).toBe('docker events --filter type=service --format {{.Time}}');
