@@ -36,6 +36,8 @@ export interface LogLine {
   readonly data: Readonly<Record<string, unknown>>;
 }
 
+const WATCHED = 'Swarm Service Event';
+
 type Handler = (event: never, context: Context) => Promise<unknown>;
 const makers: Readonly<Record<string, (app: () => App) => Handler>> = {
   launch: launchModule.make as unknown as (app: () => App) => Handler,
@@ -137,6 +139,7 @@ export class Account {
     this.ec2.others.push(...stack.nodeRules);
     this.sqs = new Sqs(clock, random, stack, (fn, event) => this.#invoke(fn, event) as Promise<SQSBatchResponse>);
     this.engines = engines(clock, random, this.ssm);
+    this.engines.onWatched = (_, source) => this.#watched(source);
     for (const [arn, fn] of stack.functions) {
       const name = /^dist\/(\w+)\/index\.handler$/.exec(fn.handler)?.[1] ?? '';
       const make = makers[name];
@@ -459,6 +462,16 @@ export class Account {
       'document-name': document,
       status,
     });
+  }
+
+  /** What a manager's watcher puts on the bus, as far as the policy for managers lets it. */
+  #watched(source: string): void {
+    const resource = `arn:aws:events:${REGION}:${ACCOUNT}:event-bus/default`;
+    const context = { 'events:source': source, 'events:detail-type': WATCHED };
+    const statements = this.stack.policies.get('ManagerPolicy') ?? [];
+    if (!allows(statements, { action: 'events:PutEvents', resource, context })) {
+      this.#failed(denied('events:PutEvents', resource));
+    } else this.emit(source, WATCHED, {});
   }
 
   #tick(every: number): void {

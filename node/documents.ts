@@ -24,7 +24,7 @@ const TOKEN: Parameter = {
   pattern: '^/swarm-mesh/[a-z][a-z0-9-]{0,17}/worker-token$',
   description: 'name of the parameter that holds the worker token',
 };
-const REGION: Parameter = { pattern: '^[a-z]{2}(-[a-z]+)+-[0-9]{1,2}$', description: 'region of that parameter' };
+const REGION: Parameter = { pattern: '^[a-z]{2}(-[a-z]+)+-[0-9]{1,2}$', description: 'region of what this stack has' };
 const KEY: Parameter = {
   pattern: '^(alias/[A-Za-z0-9/_-]{1,200}|arn:[a-z-]+:kms:[A-Za-z0-9:/_-]{1,200})$',
   description: 'KMS key for it',
@@ -97,6 +97,15 @@ export const acts = {
     timeout: 60,
     parameters: {
       FORCE: { pattern: '^(yes|no)$', description: 'yes: the engine does not come up as the node that it was' },
+    },
+  },
+  watch: {
+    description: 'Has this node tell the controller when services change, or no longer.',
+    timeout: 60,
+    parameters: {
+      STATE: { pattern: '^(on|off)$', description: 'whether it should' },
+      SOURCE: { pattern: '^swarm-mesh\\.[a-z][a-z0-9-]{0,16}[a-z0-9]$', description: 'source of its events' },
+      REGION,
     },
   },
   publish: {

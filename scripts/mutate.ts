@@ -150,6 +150,15 @@ const mutants: readonly Mutant[] = [
   },
 ];
 
+/** `npm run mutate -- 'drain'`: only those whose names contain it. */
+const wanted = mutants.filter(({ name }) => name.includes(process.argv[2] ?? ''));
+if (wanted.length === 0) {
+  process.stderr.write(
+    `no mutant is named like "${process.argv[2]}"; there are:\n  ${mutants.map(({ name }) => name).join('\n  ')}\n`,
+  );
+  process.exit(2);
+}
+
 const VITEST = 'node_modules/vitest/vitest.mjs';
 /** Histories that are played before the planner's laws are asked: a few at once, long enough for rare things to meet. */
 const SEEDS = 24;
@@ -169,7 +178,7 @@ const PARTS = [
 ];
 packaged();
 let lived = 0;
-for (const { name, file, from, to } of mutants) {
+for (const { name, file, from, to } of wanted) {
   const copy = mkdtempSync(join(tmpdir(), 'swarm-mesh-mutant-'));
   for (const part of PARTS) {
     cpSync(part, join(copy, part), { recursive: true });
@@ -189,7 +198,7 @@ for (const { name, file, from, to } of mutants) {
   if (caught === undefined) lived++;
   console.log(`${caught === undefined ? 'LIVES ' : 'caught'}  ${name}${caught === undefined ? '' : `  (${caught})`}`);
 }
-console.log(`${mutants.length - lived} caught, ${lived} alive`);
+console.log(`${wanted.length - lived} caught, ${lived} alive`);
 process.exit(lived === 0 ? 0 : 1);
 
 /** The first seed and law that catch it: a few histories at a time, then the planner's own laws. */

@@ -1,5 +1,7 @@
 /** The stack's parameters: read, checked all at once, and turned into what serverless.yml needs. */
+import { createHash } from 'node:crypto';
 import { z } from 'zod';
+import { script } from '../node/documents.ts';
 
 const list = (item: RegExp) =>
   z
@@ -68,6 +70,11 @@ const known = {
     schema: flag,
     default: 'false',
   },
+  watch: {
+    shape: '"true" (managers tell at once when a service changes: a small systemd unit on them) or "false"',
+    schema: flag,
+    default: 'true',
+  },
   jwtIssuer: {
     shape:
       'the https URL of an OpenID Connect issuer, like "https://login.example.com/"; with jwtAudience, or neither (then the API asks for IAM)',
@@ -117,6 +124,7 @@ export async function parameters(
     delay,
     crossZone,
     rebalance,
+    watch,
     jwtIssuer,
     jwtAudience,
   ] = [
@@ -131,6 +139,7 @@ export async function parameters(
     await read('deregistrationDelay'),
     await read('crossZone'),
     await read('rebalance'),
+    await read('watch'),
     await read('jwtIssuer'),
     await read('jwtAudience'),
   ];
@@ -152,6 +161,8 @@ export async function parameters(
     deregistrationDelay: String(delay),
     crossZone: String(crossZone),
     rebalance: String(rebalance),
+    // The watcher's version: managers with another one get this one.
+    watch: watch ? createHash('sha256').update(script('watch')).digest('hex').slice(0, 12) : 'off',
     ...access(jwtIssuer, jwtAudience),
     ingress: allowedCidrs.flatMap((CidrIp) =>
       (['tcp', 'udp'] as const).map((IpProtocol) => ({

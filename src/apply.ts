@@ -1,10 +1,10 @@
 /** Carries out a plan's actions. One that fails spares its siblings: what it leaves undone is planned again. */
 import type { App } from './app.ts';
-import { explained } from './aws/commands.ts';
+import { explained, type Outcome } from './aws/commands.ts';
 import { Fault, message, refusal } from './errors.ts';
 import { type Action, isOfBalancer, type NodeLabels, never, subject } from './model/action.ts';
-import { parameters, tags } from './model/names.ts';
-import type { Millis } from './model/observed.ts';
+import { eventSource, parameters, tags } from './model/names.ts';
+import type { InstanceId, Millis } from './model/observed.ts';
 import type { Memory } from './observe.ts';
 
 const NO_INGRESS =
@@ -121,6 +121,8 @@ async function act(app: App, action: Action, memory: Memory, until: Millis): Pro
       await app.autoScaling.complete(action);
       memory.completed.set(action.instance, app.clock.now());
       return;
+    case 'watch':
+      return watch(app, action.instances, action.version, memory, within(45_000));
     case 'replace':
       return app.autoScaling.replace(action.instance);
     case 'heartbeat':
@@ -169,6 +171,41 @@ async function join(
     memory.joins.set(instance, { at: app.clock.now(), node, failure });
     memory.selves.delete(instance);
   }
+}
+
+/** Until somebody changes the machine, and then removes the tag: asking again would refuse again. */
+const HOPELESS = ['no-systemd', 'no-aws'];
+
+/** Each on its own: one that can not is told of, and does without. Nothing else waits for any of them. */
+async function watch(
+  app: App,
+  instances: readonly InstanceId[],
+  version: string,
+  memory: Memory,
+  patience: Millis,
+): Promise<void> {
+  // Before anything can fail: one attempt in a run, or a cycle would never settle.
+  for (const id of instances) memory.unwatched.add(id);
+  const SOURCE = eventSource(app.config.cluster);
+  const given = { STATE: version === 'off' ? 'off' : 'on', SOURCE, REGION: app.config.region };
+  const outcomes = await app.commands.run('watch', instances, given, patience);
+  const ended = new Map<string, InstanceId[]>();
+  for (const [id, outcome] of outcomes) {
+    const value = watcherTag(outcome, version);
+    if (value !== undefined) ended.set(value, [...(ended.get(value) ?? []), id]);
+    if (value === version) continue;
+    const hint = 'a service that is changed by hand is seen within a minute all the same';
+    app.log.warn('a watcher could not be set up', { instance: id, failure: explained(outcome), hint });
+  }
+  for (const [value, ids] of ended) await app.ec2.tag(ids, { [tags.watch]: value });
+}
+
+/** Undefined where it is worth another try. */
+function watcherTag(outcome: Outcome, version: string): string | undefined {
+  if (outcome.kind !== 'answered') return undefined;
+  if (outcome.answer.ok) return version;
+  const { error = '' } = outcome.answer;
+  return HOPELESS.includes(error) ? `${version} ${error}` : undefined;
 }
 
 /** A group's name may hold anything; what a label can not carry safely becomes an underscore. */

@@ -41,6 +41,7 @@ export interface Memory {
   /** Of target groups. */
   readonly attributes: KnownAttributes;
   readonly refusals: Map<string, Refused>;
+  readonly unwatched: Set<InstanceId>;
 }
 export const memory = (): Memory => ({
   joins: new Map(),
@@ -57,6 +58,7 @@ export const memory = (): Memory => ({
   groups: undefined,
   attributes: new Map(),
   refusals: new Map(),
+  unwatched: new Set(),
 });
 
 /** `patience`: how long managers have to answer, where it should not be as long as usual. */
@@ -93,6 +95,7 @@ export async function observe(app: App, memory: Memory, patience?: Millis): Prom
     beats,
     completed,
     refusals,
+    unwatched: memory.unwatched,
   };
 }
 

@@ -1,5 +1,6 @@
 /** The HTTP API through its real handler: what it does, and how it refuses. */
 import { beforeAll, describe, expect, it } from 'vitest';
+import { AwsError } from '../lab/aws/service.ts';
 import { SimulatedEngines } from '../lab/engines/simulated.ts';
 import type { CommandFault } from '../lab/faults.ts';
 import { noFaults } from '../lab/faults.ts';
@@ -133,7 +134,9 @@ describe('the API', () => {
     const { body } = await world.request('GET', '/services');
     const { services } = body as { services: Service[] };
     const web = services.find(({ name }) => name === 'web');
-    const more = { mode: 'ingress', exposed: true, certificate: null, healthPath: null };
+    const { address } = (await world.request('GET', '/cluster')).body as Cluster;
+    const asked = { mode: 'ingress', exposed: true, certificate: null, healthPath: null };
+    const more = { ...asked, address: `${address}:8080`, faults: [] };
     expect(web?.ports).toEqual([{ publishedPort: 8080, targetPort: 80, protocol: 'tcp', ...more }]);
     for (const by of ['web', web?.id]) expect((await world.request('GET', `/services/${by}`)).body).toEqual(web);
   });
@@ -241,6 +244,7 @@ describe('the API', () => {
       swarm: { generation: 1, state: 'formed', answers: true, why: null, survivors: [] },
       asked: 3,
       quorum: { voters: 3, reachable: 3, needed: 2, margin: 1 },
+      ports: [],
       settled: true,
       waits: [],
       notes: [],
@@ -376,8 +380,137 @@ describe('the API', () => {
       expect((answer as Problem).type).toBe('urn:swarm-mesh:problem:no-manager');
     }
     const cluster = (await world.request('GET', '/cluster')).body as Cluster;
-    expect(cluster).toMatchObject({ swarm: { answers: false, state: 'formed' }, quorum: null, settled: false });
+    expect(cluster).toMatchObject({
+      swarm: { answers: false, state: 'formed' },
+      quorum: null,
+      ports: null,
+      settled: false,
+    });
     expect(cluster.managers.map(({ reachability }) => reachability)).toEqual(['unknown', 'unknown', 'unknown']);
+  });
+});
+
+describe('what the balancer has of a port', () => {
+  const on = (published: number, protocol: 'tcp' | 'udp' = 'tcp') =>
+    ({ published, target: 80, protocol, mode: 'ingress' }) as const;
+  const all = { 'swarm-mesh.expose': 'true' };
+  const clusterOf = async (world: World) => (await world.request('GET', '/cluster')).body as Cluster;
+  const serviceOf = async (world: World, name: string) =>
+    (await world.request('GET', `/services/${name}`)).body as Service;
+
+  it('is told with who serves it, and what is wrong with it, on each port and for each service', async () => {
+    const world = new World();
+    await world.scaled(3, 1);
+    const { elbv2 } = world.account;
+    const foreign = elbv2.byHand(8081);
+    const labels = { ...all, 'swarm-mesh.health.8080': 'none', 'swarm-mesh.tls.443': 'oops' };
+    await world.serve('web', 2, { labels, ports: [on(443), on(8080), on(8081)] });
+    await world.serve('log', 2, {
+      labels: { 'swarm-mesh.expose': '514/udp,8140,yes' },
+      ports: [on(514, 'udp'), on(9000)],
+    });
+    await world.until(() => elbv2.healthy(8080).length === 4 && elbv2.healthy(514).length === 4, 'healthy targets');
+
+    const { address, ports } = await clusterOf(world);
+    const listenerOf = (port: number) =>
+      [...elbv2.listeners.values()].find((one) => one.port === port && one !== foreign)?.arn;
+    const fault = (service: string, what: string) => ({
+      service,
+      what: expect.stringContaining(what),
+      todo: expect.stringMatching(/./),
+    });
+    const none = { listener: null, targets: { healthy: 0, total: 0 } };
+    const whole = { targets: { healthy: 4, total: 4 } };
+    expect(ports).toEqual([
+      { port: null, transport: null, protocol: null, services: [], ...none, faults: [fault('log', 'lists "yes"')] },
+      {
+        port: 443,
+        transport: 'tcp',
+        protocol: null,
+        services: ['web'],
+        ...none,
+        faults: [fault('web', 'is not the ARN of an ACM')],
+      },
+      {
+        port: 514,
+        transport: 'udp',
+        protocol: 'udp',
+        services: ['log'],
+        listener: listenerOf(514),
+        ...whole,
+        faults: [],
+      },
+      {
+        port: 8080,
+        transport: 'tcp',
+        protocol: 'tcp',
+        services: ['web'],
+        listener: listenerOf(8080),
+        ...whole,
+        faults: [fault('web', 'is no path')],
+      },
+      {
+        port: 8081,
+        transport: 'tcp',
+        protocol: 'tcp',
+        services: ['web'],
+        ...none,
+        faults: [fault('web', 'a listener that is not ours')],
+      },
+      {
+        port: 8140,
+        transport: null,
+        protocol: null,
+        services: [],
+        ...none,
+        faults: [fault('log', 'lists "8140", which the service does not publish')],
+      },
+    ]);
+
+    const shown = async (name: string) => {
+      const { ports: its, faults } = await serviceOf(world, name);
+      const rows = its.map(({ publishedPort, address: at, faults: found }) => [
+        publishedPort,
+        at,
+        found?.map(({ what }) => what),
+      ]);
+      return [...rows, faults?.map(({ what }) => what)];
+    };
+    expect(await shown('web')).toEqual([
+      [443, null, [expect.stringContaining('is not the ARN')]],
+      [8080, `${address}:8080`, [expect.stringContaining('is no path')]],
+      [8081, null, [expect.stringContaining('is not ours')]],
+      [],
+    ]);
+    expect(await shown('log')).toEqual([
+      [514, `${address}:514`, []],
+      // Published, and not exposed.
+      [9000, null, []],
+      [expect.stringContaining('"yes"'), expect.stringContaining('"8140"')],
+    ]);
+    const { services } = (await world.request('GET', '/services')).body as { services: Service[] };
+    expect(services.find(({ name }) => name === 'web')).toEqual(await serviceOf(world, 'web'));
+  });
+
+  it('is unknown while the balancer can not be read, and not nothing; services are still shown', async () => {
+    let denied = false;
+    const error = new AwsError('AccessDenied', 'not now', 403);
+    const world = new World('simulated', {
+      ...noFaults,
+      call: (operation) =>
+        denied && operation.endsWith('DescribeTargetHealth') ? { kind: 'error', error } : undefined,
+    });
+    await world.scaled(3, 1);
+    await world.serve('web', 2, { labels: all, ports: [on(8080)] });
+    await world.until(() => world.account.elbv2.healthy(8080).length === 4, 'healthy targets');
+    denied = true;
+    const { ports, waits } = await clusterOf(world);
+    expect(ports).toBeNull();
+    expect(waits.join()).toContain('the balancer can not be read');
+    expect(await serviceOf(world, 'web')).toMatchObject({
+      ports: [{ publishedPort: 8080, exposed: true, address: null, faults: null }],
+      faults: null,
+    });
   });
 });
 

@@ -9,6 +9,7 @@ export const settings: Settings = {
   exposeAll: false,
   deregistrationDelay: 30,
   crossZone: false,
+  watch: 'off',
   swarmGroup: SWARM_GROUP,
 };
 
@@ -31,6 +32,7 @@ export function instance(n: number, given: Partial<Instance> = {}): Instance {
     since: NOW - 3_000_000,
     drain: undefined,
     recover: undefined,
+    watch: undefined,
     group: { name: 'group', state: 'InService' },
     ...given,
   };
@@ -115,6 +117,7 @@ export function observed(
     beats: new Map(),
     completed: new Map(),
     refusals: new Map(),
+    unwatched: new Set(),
     ...given,
   };
 }

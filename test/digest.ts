@@ -18,5 +18,7 @@ export function digest({ account }: World): string {
   const parameters = [...ssm.parameters].map(([name, { type, value }]) => [name, type === 'String' ? value : type]);
   const calls = account.calls.get(account.stack.functionNamed('api').name);
   const changes = CHANGING.map((name) => calls?.get(name) ?? 0);
-  return JSON.stringify({ services: engines.services(), nodes, instances, balancer, parameters, changes });
+  // Not where their tasks run: those start and move by themselves, while a request is being refused, too.
+  const services = engines.services().map(({ name, labels, ports }) => ({ name, labels, ports }));
+  return JSON.stringify({ services, nodes, instances, balancer, parameters, changes });
 }

@@ -6,7 +6,7 @@ import type { Balancer, IngressRule, Observed, Service, ServicePort, Settings } 
 import { wishes } from '../src/plan/exposures.ts';
 import { type Door, ingress } from '../src/plan/ingress.ts';
 import { plan } from '../src/plan/plan.ts';
-import { ports } from '../src/plan/ports.ts';
+import { leadsTo, ports } from '../src/plan/ports.ts';
 import { applied, settled } from './balance.ts';
 import { instance, instanceId, NOW, node, nodeId, observed, settings, swarm, voter } from './builders.ts';
 
@@ -422,16 +422,15 @@ describe('the report of the ports', () => {
     expect(report).toMatchObject({
       ok: true,
       value: [
-        { port: 70, services: [], listener: 'listener-70', targets: { wanted: 0, total: 4, healthy: 4 }, faults: [] },
+        { port: 70, services: [], listener: 'listener-70', targets: { total: 4, healthy: 4 }, faults: [] },
         { port: 443, services: ['web'], listener: undefined, faults: [{ service: 'web', port: 443 }] },
         {
           port: 9000,
+          transport: 'tcp',
           protocol: 'tcp',
           services: ['api'],
           listener: 'listener-9000',
-          group: 'test-9000-tcp',
-          targets: { wanted: 4, total: 4, healthy: 4 },
-          health: { protocol: 'tcp', port: 9000 },
+          targets: { total: 4, healthy: 4 },
           faults: [],
         },
       ],
@@ -440,6 +439,55 @@ describe('the report of the ports', () => {
       ok: false,
       why: expect.stringContaining('throttled'),
     });
+  });
+
+  const reportOf = (services: readonly Service[], balancer: Balancer) => {
+    const report = ports(cluster(services, balancer), settings, NOW);
+    if (!report.ok) throw new Error(report.why);
+    return report.value;
+  };
+
+  it('counts the targets of the group that serves, and not of the one that is being filled', () => {
+    const before = live([service('web', ['53/tcp'], all)]);
+    const both = service('web', ['53/tcp', '53/udp'], all);
+    const during = applied(
+      before,
+      actsOf(cluster([both], before)).filter((action) => action.do === 'create target group'),
+    );
+    expect(during.groups).toHaveLength(2);
+    for (const groups of [during.groups, during.groups.toReversed()]) {
+      const [report] = reportOf([both], { ...during, groups });
+      expect(report).toMatchObject({ transport: 'tcp', protocol: 'tcp', targets: { total: 4, healthy: 4 } });
+    }
+  });
+
+  it('names whoever is refused by its fault only, and not as one that the port goes to', () => {
+    const on = (name: string, n: number) => service(name, ['80/tcp/host'], all, { nodes: [nodeId(n)] });
+    const [report] = reportOf([on('a', 1), on('b', 2)], live([on('a', 1)]));
+    expect(report).toMatchObject({ services: ['a'], faults: [{ service: 'b', port: 80 }] });
+    const listed = reportOf([service('web', ['80/tcp'], { expose: '8080' })], empty);
+    expect(listed).toMatchObject([{ port: 8080, transport: undefined, services: [], faults: [{ service: 'web' }] }]);
+    expect(reportOf([service('web', ['80/tcp'], all)], { ...empty, listeners: [theirs(80)] })).toMatchObject([
+      { port: 80, listener: undefined, targets: { total: 0 }, faults: [{ service: 'web' }] },
+    ]);
+  });
+
+  it.each([
+    ['tcp', ['53/tcp'], all, ['tcp']],
+    ['udp', ['53/udp', '80/tcp'], { expose: '53/udp' }, ['udp']],
+    ['both', ['53/tcp', '53/udp'], all, ['tcp', 'udp']],
+    ['TLS, which takes no udp', ['53/tcp', '53/udp'], { ...all, 'tls.53': CERTIFICATE }, ['tcp']],
+  ] as const)('leads to a service over what its listener takes: %s', (_, published, labels, expected) => {
+    const services = [service('web', published, labels)];
+    const over = (name: string, balancer: Balancer) => {
+      const found = reportOf(services, balancer).find((one) => one.port === 53);
+      return (['tcp', 'udp'] as const).filter((protocol) => found !== undefined && leadsTo(found, name, protocol));
+    };
+    expect(over('web', live(services))).toEqual(expected);
+    expect(over('other', live(services))).toEqual([]);
+    // Before there is a listener, nobody gets anywhere.
+    expect(over('web', empty)).toEqual([]);
+    expect(over('web', { ...empty, listeners: [theirs(53)] })).toEqual([]);
   });
 });
 

@@ -1,6 +1,6 @@
 /** The node scripts on a real shell, with values that try to be more than values. */
 import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -68,6 +68,7 @@ describe('the documents', () => {
       rotate: { TOKEN: '/swarm-mesh/lab/worker-token', REGION: 'eu-central-1', KEY: 'alias/swarm-mesh-lab' },
       join: { MANAGERS: '10.0.0.1:2377,10.0.0.2:2377', TOKEN: '/swarm-mesh/lab/worker-token', REGION: 'eu-central-1' },
       label: { LABELS: `${'a'.repeat(25)};i-0a1b2c3d4e5f60718;eu-central-1a;t4g.medium;spot;my_group` },
+      watch: { STATE: 'off', SOURCE: 'swarm-mesh.prod-1', REGION: 'eu-central-1' },
       publish: {
         CHANGE: 'create',
         SERVICE: 'my-stack_web.1',
@@ -92,7 +93,7 @@ describe('the scripts on a real shell', () => {
   beforeAll(() => {
     directory = mkdtempSync(join(tmpdir(), 'swarm-mesh-scripts-'));
     // Tools that agree to everything at once, and write down what they were told.
-    for (const tool of ['docker', 'curl', 'aws', 'sleep']) {
+    for (const tool of ['docker', 'curl', 'aws', 'sleep', 'systemctl']) {
       const path = join(directory, tool);
       writeFileSync(path, `#!/bin/sh\nprintf '%s\\0' ${tool} "$@" >>${directory}/told\ncat >/dev/null\nexit 0\n`);
       chmodSync(path, 0o755);
@@ -108,12 +109,15 @@ describe('the scripts on a real shell', () => {
       const file = join(directory, `${act}.sh`);
       writeFileSync(file, script(act));
       const mark = join(directory, 'mark');
+      // No file of this machine's own is written, and it has systemd.
+      const root = join(directory, 'root');
+      mkdirSync(join(root, 'run/systemd/system'), { recursive: true });
       for (const parameter of parametersOf(act)) {
         for (const [what, value] of hostile(mark)) {
           const given = Object.fromEntries(
             parametersOf(act).map((name) => [`SSM_${name}`, name === parameter ? value : '1']),
           );
-          const env = { PATH: `${directory}:${process.env.PATH}`, HOME: directory, ...given };
+          const env = { PATH: `${directory}:${process.env.PATH}`, HOME: directory, SWARM_MESH_ROOT: root, ...given };
           const { error } = spawnSync(shell, [file], { env, timeout: 30_000, input: '', cwd: directory });
           expect(error, `${parameter}: ${what}`).toBeUndefined();
           expect(existsSync(mark), `${parameter}: ${what}`).toBe(false);

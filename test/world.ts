@@ -6,6 +6,7 @@ import type { Served } from '../lab/engines/engine.ts';
 import { SimulatedEngines } from '../lab/engines/simulated.ts';
 import { type Faults, noFaults } from '../lab/faults.ts';
 import { Random } from '../lab/random.ts';
+import type { Stack } from '../lab/stack.ts';
 
 const PATIENCE = 30 * 60_000;
 
@@ -13,12 +14,13 @@ export class World {
   readonly clock: VirtualClock | RealClock;
   readonly account: Account;
 
-  constructor(engine: 'simulated' | 'docker' = 'simulated', faults: Faults = noFaults) {
+  constructor(engine: 'simulated' | 'docker' = 'simulated', faults: Faults = noFaults, stack?: Stack) {
     this.clock = engine === 'docker' ? new RealClock() : new VirtualClock();
     this.account = new Account({
       clock: this.clock,
       random: new Random(1),
       faults,
+      ...(stack === undefined ? {} : { stack }),
       engines: (clock, random, tokens) =>
         engine === 'docker' ? new DockerEngines(tokens) : new SimulatedEngines(clock, random, tokens),
     });

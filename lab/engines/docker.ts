@@ -28,7 +28,8 @@ import { TokenEndpoint } from './token-endpoint.ts';
 
 const BRIDGE = 'swarm-mesh0';
 const GATEWAY = '10.77.0.1';
-const IMAGE = 'swarm-mesh-lab/web:1';
+/** What each engine has: no registry is reachable. */
+export const IMAGE = 'swarm-mesh-lab/web:1';
 const TOOLS = [
   'dockerd',
   'docker',
@@ -127,6 +128,11 @@ export class DockerEngines implements Engines {
     return join(this.#machine(id).directory, 'data');
   }
 
+  /** Where the docker command of somebody on the instance reaches its engine. */
+  socket(id: string): string {
+    return this.#machine(id).socket;
+  }
+
   /** Starts an engine again that has crashed, on the disk that it had. */
   async start(id: string): Promise<void> {
     const machine = this.#machine(id);
@@ -159,6 +165,8 @@ export class DockerEngines implements Engines {
       PATH: `${bin}:${process.env.PATH}`,
       HOME: '/root',
       DOCKER_HOST: `unix://${machine.socket}`,
+      // Its files are this machine's: no unit is to be written there.
+      SWARM_MESH_ROOT: machine.directory,
       LAB_ENDPOINT: url,
       AWS_ACCESS_KEY_ID: 'LAB',
       AWS_SECRET_ACCESS_KEY: 'LAB',

@@ -33,6 +33,8 @@ export interface ServedPort {
 
 export interface Engines {
   readonly kind: 'simulated' | 'docker';
+  /** Told where an instance's watcher sends its event. The model only: real engines run without systemd here. */
+  onWatched?: (id: string, source: string) => void;
   /** Starts an engine on an instance. */
   boot(host: Host): Promise<void>;
   /** The instance is gone: its engine, containers and disk too. */

@@ -21,6 +21,7 @@ const TIMES = {
   election: [9_900, 11_000],
   taskStops: [300, 2_500],
   taskStarts: [400, 1_500],
+  watcher: 3_000,
   returns: [500, 6_000],
   joinTimeout: 20_000,
 } as const;
@@ -91,6 +92,8 @@ interface Machine extends Host {
   readonly lag: number;
   /** Changes with each start of the engine: what an act began in an earlier one ends with it. */
   life: number;
+  /** The source that its watcher writes into events; undefined where it has none. */
+  watch: string | undefined;
   /** Its engine can not be used at all: as where Docker was never installed. */
   broken: boolean;
 }
@@ -117,6 +120,11 @@ export class SimulatedEngines implements Engines {
     () => {};
   /** Asked of each new machine: whether its engine can not be used. */
   onBoot: (id: string) => boolean = () => false;
+  onWatched: (id: string, source: string) => void = () => {};
+  /** Asked of each instance that is to have a watcher: whether it has systemd. */
+  hasSystemd: (id: string) => boolean = () => true;
+  /** Swarms of which a watcher is about to tell. */
+  readonly #telling = new Set<string>();
 
   constructor(clock: LabClock, random: Random, tokens: TokenStore) {
     this.#clock = clock;
@@ -134,6 +142,7 @@ export class SimulatedEngines implements Engines {
       side: 0,
       hungUntil: 0,
       life: 0,
+      watch: undefined,
       broken: this.onBoot(host.id),
       lag: this.#random.between(0, 3_000),
     });
@@ -168,6 +177,7 @@ export class SimulatedEngines implements Engines {
     const machine = this.#machines.get(id);
     if (machine === undefined) return;
     machine.life++;
+    machine.watch = undefined;
     this.#lost(machine);
   }
 
@@ -208,6 +218,7 @@ export class SimulatedEngines implements Engines {
       hungUntil: 0,
       lag: 0,
       life: 0,
+      watch: undefined,
       broken: false,
     };
     const node = this.#node0(machine, 'worker', 200);
@@ -278,6 +289,7 @@ export class SimulatedEngines implements Engines {
     const id = known?.id ?? this.#random.id();
     swarm.services.set(id, { id, name, replicas, labels: new Map(Object.entries(given.labels ?? {})), ports });
     this.#schedule(swarm);
+    this.#changed(swarm);
   }
 
   async end(manager: string, name: string): Promise<void> {
@@ -285,7 +297,21 @@ export class SimulatedEngines implements Engines {
     const service = [...swarm.services.values()].find((one) => one.name === name);
     if (service === undefined) throw new Error(`there is no service ${name}`);
     swarm.services.delete(service.id);
+    this.#changed(swarm);
     this.#stop(swarm.tasks.filter((task) => task.service === service.id));
+  }
+
+  /** The leader's watcher tells, once for what comes within a moment; nobody does where it has none. */
+  #changed(swarm: Swarm): void {
+    if (this.#telling.has(swarm.id)) return;
+    this.#telling.add(swarm.id);
+    this.#clock.after(TIMES.watcher, () => {
+      this.#telling.delete(swarm.id);
+      const leader = swarm.nodes.get(swarm.leader);
+      const machine = leader === undefined ? undefined : this.#machineOf(swarm, leader);
+      if (machine?.watch !== undefined && this.#hasQuorum(swarm, machine.side))
+        this.onWatched(machine.id, machine.watch);
+    });
   }
 
   /** The service of a TCP port, and whether every node answers on it. */
@@ -440,6 +466,12 @@ export class SimulatedEngines implements Engines {
       return {};
     },
     publish: (machine, given) => this.#publish(machine, given),
+    watch: async (machine, { STATE, SOURCE }) => {
+      if (!this.hasSystemd(machine.id)) throw new Refusal('no-systemd', 'this instance is not run by systemd');
+      const before = machine.watch;
+      machine.watch = STATE === 'on' ? SOURCE : undefined;
+      return { changed: machine.watch !== before };
+    },
   };
 
   async #join(machine: Machine, given: Readonly<Record<string, string>>): Promise<object> {
@@ -511,6 +543,7 @@ export class SimulatedEngines implements Engines {
       relabel();
       service.labels.delete(label);
       service.ports = service.ports.filter((port) => !same(port));
+      this.#changed(swarm);
       return done(true);
     }
     const holder = services.find((one) => one !== service && one.ports.some(same));
@@ -527,6 +560,7 @@ export class SimulatedEngines implements Engines {
     };
     service.ports = [...service.ports.filter((one) => !same(one)), port];
     service.labels.set(label, 'api');
+    this.#changed(swarm);
     return done(true, had === undefined);
   }
 

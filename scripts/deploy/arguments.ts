@@ -76,6 +76,7 @@ Options:
   --expose-all           every port published on the mesh gets a listener
   --cross-zone           the balancer sends from any zone to any
   --rebalance            an instance that EC2 recommends to rebalance is replaced
+  --no-watch             managers do not tell at once when a service changes: it is seen within a minute
   --deregistration-delay S  seconds in which connections may end. Default: 30
   --jwt-issuer URL       with --jwt-audience: the API takes tokens of this OpenID Connect issuer instead of IAM's signatures
   --jwt-audience A,B     whom its tokens are for
@@ -141,6 +142,7 @@ const deployOptions = {
   'expose-all': { type: 'boolean', default: false },
   'cross-zone': { type: 'boolean', default: false },
   rebalance: { type: 'boolean', default: false },
+  'no-watch': { type: 'boolean', default: false },
   'deregistration-delay': { type: 'string' },
   'jwt-issuer': { type: 'string' },
   'jwt-audience': { type: 'string' },
@@ -222,6 +224,7 @@ const flags: Readonly<Record<Name, string>> = {
   deregistrationDelay: '--deregistration-delay S',
   crossZone: '--cross-zone',
   rebalance: '--rebalance',
+  watch: '--no-watch',
   jwtIssuer: '--jwt-issuer URL',
   jwtAudience: '--jwt-audience A,B',
 };
@@ -239,6 +242,7 @@ function asGiven(given: Given): Deployment['controller'] {
     deregistrationDelay: text('deregistration-delay', '30'),
     crossZone: text('cross-zone', 'false'),
     rebalance: text('rebalance', 'false'),
+    watch: given['no-watch'] === true ? 'false' : 'true',
     jwtIssuer: text('jwt-issuer', ''),
     jwtAudience: text('jwt-audience', ''),
   };

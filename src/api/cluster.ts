@@ -1,7 +1,8 @@
 /** What GET answers of the cluster as a whole: whether it stands, and what is about to be done to it. */
 import type { App } from '../app.ts';
-import type { LedgerEntry, Observed, SwarmSight } from '../model/observed.ts';
+import type { LedgerEntry, Observed, Seen, SwarmSight } from '../model/observed.ts';
 import { plan } from '../plan/plan.ts';
+import { type PortReport, ports } from '../plan/ports.ts';
 import { majority } from '../plan/quorum.ts';
 import { isVoter } from '../plan/standing.ts';
 import { whole } from './look.ts';
@@ -10,7 +11,8 @@ import type { Cluster, Plan } from './schemas.ts';
 export async function cluster(app: App): Promise<Cluster> {
   const observed = await whole(app);
   const { record, swarm } = observed;
-  const { actions, waits, notes } = plan(observed, app.config, app.clock.now());
+  const now = app.clock.now();
+  const { actions, waits, notes } = plan(observed, app.config, now);
   const managers = managersIn(observed);
   return {
     cluster: app.config.cluster,
@@ -26,6 +28,7 @@ export async function cluster(app: App): Promise<Cluster> {
     managers,
     asked: app.config.managers,
     quorum: swarm.kind === 'seen' ? quorum(managers) : null,
+    ports: balanced(ports(observed, app.config, now)),
     settled: actions.length === 0 && waits.length === 0,
     waits: [...waits],
     notes: [...notes],
@@ -55,6 +58,19 @@ function quorum(managers: Cluster['managers']): Cluster['quorum'] {
   const reachable = managers.filter(({ reachability }) => reachability === 'reachable').length;
   const needed = majority(managers.length);
   return { voters: managers.length, reachable, needed, margin: reachable - needed };
+}
+
+function balanced(reports: Seen<readonly PortReport[]>): Cluster['ports'] {
+  if (!reports.ok) return null;
+  return reports.value.map(({ port, transport, protocol, services, listener, targets, faults }) => ({
+    port: port ?? null,
+    transport: transport ?? null,
+    protocol: protocol ?? null,
+    services: [...services],
+    listener: listener ?? null,
+    targets,
+    faults: faults.map(({ service, what, todo }) => ({ service: service ?? null, what, todo })),
+  }));
 }
 
 /** Those that vote; while nobody can be asked, those that the ledger names. */

@@ -108,6 +108,7 @@ export const Problem = z.strictObject({
 export type Problem = z.infer<typeof Problem>;
 
 const Waits = z.array(z.string()).meta({ description: 'What the cluster is not yet, and becomes by itself.' });
+const Fault = z.strictObject({ what: z.string(), todo: z.string().meta({ description: 'What mends it.' }) });
 const Notes = z.array(z.string()).meta({ description: 'What a person should know, and the controller does not mend.' });
 
 export const Cluster = z.strictObject({
@@ -140,6 +141,23 @@ export const Cluster = z.strictObject({
       margin: z.int().meta({ description: 'How many of those that answer may fail before the swarm stops.' }),
     })
     .nullable(),
+  ports: z
+    .array(
+      z.strictObject({
+        port: count.nullable().meta({ description: 'None for faults of labels that name no port.' }),
+        transport: z.string().nullable().meta({ description: 'What the targets get: tcp, udp or tcp_udp.' }),
+        protocol: z.string().nullable().meta({ description: 'What the listener takes: tcp, udp, tcp_udp or tls.' }),
+        services: z.array(z.string()).meta({ description: 'Those that it goes to; none where it is on its way out.' }),
+        listener: z.string().nullable().meta({ description: 'ARN of the listener; none where it is not there (yet).' }),
+        targets: z.strictObject({ healthy: count, total: count }),
+        faults: z.array(Fault.extend({ service: z.string().nullable() })),
+      }),
+    )
+    .nullable()
+    .meta({
+      description:
+        'Each port of the balancer. Null while the balancer or the swarm can not be read: unknown, not none.',
+    }),
   settled: z.boolean().meta({ description: 'Nothing is to be done, and nothing is waited for.' }),
   waits: Waits,
   notes: Notes,
@@ -187,6 +205,8 @@ export const Member = z.strictObject({
 export type Member = z.infer<typeof Member>;
 export const Members = z.strictObject({ nodes: z.array(Member) });
 
+/** Null while the balancer can not be read: nobody knows of any then. */
+const Faults = z.array(Fault).nullable();
 export const Service = z.strictObject({
   id: z.string(),
   name: z.string(),
@@ -199,8 +219,16 @@ export const Service = z.strictObject({
       exposed: z.boolean().meta({ description: 'Whether the balancer is to have it.' }),
       certificate: z.string().nullable(),
       healthPath: z.string().nullable(),
+      address: z.string().nullable().meta({
+        description:
+          'DNS name and port of the balancer, once it has a listener for it. Null until then, and while the balancer can not be read.',
+      }),
+      faults: Faults.meta({ description: 'What keeps the port from being as asked for. Null: not known now.' }),
     }),
   ),
+  faults: Faults.meta({
+    description: 'What concerns none of its published ports, such as a label. Null: not known now.',
+  }),
 });
 export type Service = z.infer<typeof Service>;
 export const Services = z.strictObject({ services: z.array(Service) });

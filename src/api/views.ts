@@ -1,28 +1,46 @@
 /** What GET answers of nodes and services: the swarm and its instances, as people name them. */
 import type { App } from '../app.ts';
+import type { Config } from '../config.ts';
 import { labels } from '../model/names.ts';
-import type { Instance, InstanceId, Swarm, Service as SwarmService } from '../model/observed.ts';
-import { exposures } from '../plan/publishing.ts';
-import { look } from './look.ts';
+import type { Instance, InstanceId, Protocol, Seen, Swarm, Service as SwarmService } from '../model/observed.ts';
+import { exposures } from '../plan/exposures.ts';
+import { leadsTo, type PortReport, ports } from '../plan/ports.ts';
+import { look, wholeWithSwarm } from './look.ts';
 import { noSuchInstance, noSuchService } from './problem.ts';
 import type { Member, Service } from './schemas.ts';
 
 export async function services(app: App): Promise<{ services: Service[] }> {
-  const { swarm } = await look(app);
-  return { services: swarm.services.map((one) => summary(one, app.config.exposeAll)) };
+  const { swarm, summary } = await balanced(app);
+  return { services: swarm.services.map(summary) };
 }
 
 /** By its whole name or id. A name goes first: another service's id may be anything. */
 export async function service(app: App, wanted: string): Promise<Service> {
-  const { services: all } = (await look(app)).swarm;
-  const found = all.find(({ name }) => name === wanted) ?? all.find(({ id }) => id === wanted);
+  const { swarm, summary } = await balanced(app);
+  const found = swarm.services.find(({ name }) => name === wanted) ?? swarm.services.find(({ id }) => id === wanted);
   if (found === undefined) throw noSuchService(wanted);
-  return summary(found, app.config.exposeAll);
+  return summary(found);
 }
 
-function summary(service: SwarmService, exposeAll: boolean): Service {
-  const exposed = exposures([service], exposeAll);
+/** The services, with what the balancer has of them: a fault of one may be another's doing, so all are looked at. */
+async function balanced(app: App) {
+  const { swarm, observed } = await wholeWithSwarm(app);
+  const reports = ports(observed, app.config, app.clock.now());
+  return { swarm, summary: (one: SwarmService) => summarised(one, app.config, reports) };
+}
+
+function summarised(service: SwarmService, config: Config, reports: Seen<readonly PortReport[]>): Service {
+  const exposed = exposures([service], config.exposeAll);
   const label = (name: string) => service.labels[name] ?? null;
+  const faults = (concerns: (port: number | undefined) => boolean) =>
+    reports.ok
+      ? reports.value
+          .filter(({ port }) => concerns(port))
+          .flatMap((report) => report.faults.filter((fault) => fault.service === service.name))
+          .map(({ what, todo }) => ({ what, todo }))
+      : null;
+  const leads = (published: number, protocol: Protocol) =>
+    reports.ok && reports.value.some((one) => one.port === published && leadsTo(one, service.name, protocol));
   return {
     id: service.id,
     name: service.name,
@@ -34,7 +52,10 @@ function summary(service: SwarmService, exposeAll: boolean): Service {
       exposed: exposed.some((one) => one.port === published && one.protocol === protocol),
       certificate: protocol === 'tcp' ? label(labels.tls(published)) : null,
       healthPath: label(labels.health(published)),
+      address: leads(published, protocol) ? `${config.balancerAddress}:${published}` : null,
+      faults: faults((port) => port === published),
     })),
+    faults: faults((port) => !service.ports.some(({ published }) => published === port)),
   };
 }
 

@@ -149,6 +149,7 @@ function instance(raw: SdkInstance): TaggedInstance {
     reason: tag(tags.reason),
     drain: tag(tags.drain),
     recover: time(tags.recover),
+    watch: tag(tags.watch),
     cluster: tag(tags.cluster),
     groupName: tag('aws:autoscaling:groupName'),
   };

@@ -106,6 +106,8 @@ export type Action = Because &
         readonly hook: string;
         readonly result: 'CONTINUE' | 'ABANDON';
       }
+    /** Sets up the unit that tells of services, of a version, or takes it away where that is `off`. */
+    | { readonly do: 'watch'; readonly instances: readonly InstanceId[]; readonly version: string }
     /** Has Auto Scaling launch another one, and end this one once its hook lets it go. */
     | { readonly do: 'replace'; readonly instance: InstanceId; readonly group: string }
     | { readonly do: 'heartbeat'; readonly instance: InstanceId; readonly group: string; readonly hook: string }

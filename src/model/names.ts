@@ -10,6 +10,8 @@ export const tags = {
   drain: 'swarm-mesh:drain',
   /** On one survivor of a swarm without a leader: when a person decided that it takes the swarm over. ISO 8601. */
   recover: 'swarm-mesh:recover',
+  /** On a voter: version of its watcher, or that and why it has none, or `off`. Without it, it is set up again. */
+  watch: 'swarm-mesh:watch',
 } as const;
 
 export const labels = {
@@ -32,6 +34,9 @@ export const parameters = (cluster: string) => ({
   managers: `/swarm-mesh/${cluster}/managers`,
   workerToken: `/swarm-mesh/${cluster}/worker-token`,
 });
+
+/** The `source` of the watchers' events, which one rule and one statement of the managers' policy name. */
+export const eventSource = (cluster: string) => `swarm-mesh.${cluster}`;
 
 export const documentName = (cluster: string, act: string) => `swarm-mesh-${cluster}-${act}`;
 

@@ -36,6 +36,8 @@ export interface Instance {
   readonly drain: string | undefined;
   /** When a person decided that it takes the swarm over by force, from the tag `swarm-mesh:recover`. */
   readonly recover: Millis | undefined;
+  /** What we last made of its watcher, from the tag `swarm-mesh:watch`. */
+  readonly watch: string | undefined;
   /** Its Auto Scaling group and its state there (`InService`, `Pending:Wait`, `Terminating:Wait`, `Warmed:Stopped`, …). */
   readonly group: { readonly name: string; readonly state: string } | undefined;
 }
@@ -245,6 +247,8 @@ export interface Observed {
   readonly completed: ReadonlyMap<InstanceId, Millis>;
   /** What AWS refused of the balancer, within this run of the cycle; by action.ts's `subject`. */
   readonly refusals: ReadonlyMap<string, Refused>;
+  /** Whose watcher could not be set up, within this run of the cycle. */
+  readonly unwatched: ReadonlySet<InstanceId>;
 }
 
 /** What the stack's parameters ask for. */
@@ -256,6 +260,8 @@ export interface Settings {
   readonly deregistrationDelay: number;
   /** Whether the balancer sends from any zone to any: AWS then allows 500 targets in all, not in each zone. */
   readonly crossZone: boolean;
+  /** Version of the watcher that every voter should have, or `off`. */
+  readonly watch: string;
   /** The security group that every node carries. */
   readonly swarmGroup: string;
 }

@@ -4,7 +4,7 @@ import { LEAVE_DEADLINE } from '../model/names.ts';
 import type { Instance, Millis, Observed, Swarm, SwarmNode } from '../model/observed.ts';
 import { completing } from './holding.ts';
 import { awaitsReplacement } from './replacing.ts';
-import { isGone, isVoter, type Standing, stays, swarmOf } from './standing.ts';
+import { type Departure, departure, isGone, isVoter, type Standing, stays, swarmOf } from './standing.ts';
 
 /** How long an instance that is no known node has to be without an agent before it is let go untold. */
 const DEAF = 5_000;
@@ -31,20 +31,21 @@ export function leaving(all: readonly Standing[], observed: Observed, now: Milli
  * Whether the balancer sends it nothing any more, old connections included: seen now, and in an earlier look too. Unknown
  * counts as no.
  */
-export const isOut = (instance: Instance, { balancer, out }: Observed, now: Millis): boolean =>
+const isOut = (instance: Instance, { balancer, out }: Observed, now: Millis): boolean =>
   balancer.ok && now - (out.get(instance.id) ?? now) >= CONFIRMED;
 
 export const isEmpty = (node: SwarmNode): boolean =>
   node.state === 'down' || (node.availability === 'drain' && node.tasks === 0);
 
 function announcing({ instance, departure }: Standing): Plan {
-  // Whoever rested and is ended now has all its time from now on.
-  const told =
-    instance.reason === undefined || departure?.kind !== 'leaves' || instance.reason === departure.why.slice(0, 255);
-  if ((instance.stage === 'leaving' && told) || departure === undefined) return nothing;
+  if ((instance.stage === 'leaving' && isTold(instance, departure)) || departure === undefined) return nothing;
   const because = departure.why;
   return act({ do: 'tag', instances: [instance.id], stage: 'leaving', reason: because, because });
 }
+
+/** Whether its tags say why it leaves now: whoever rested before has all its time from then on. */
+const isTold = ({ reason }: Instance, departure: Departure): boolean =>
+  reason === undefined || departure?.kind !== 'leaves' || reason === departure.why.slice(0, 255);
 
 const act = (action: Action): Plan => ({ ...nothing, actions: [action] });
 const wait = (instance: Instance, what: string): Plan => ({ ...nothing, waits: [`${instance.id} leaves: ${what}`] });
@@ -150,7 +151,9 @@ function abdicating(
   };
 }
 
-export const overdue = ({ stage, since }: Instance, { balancer }: Observed, now: Millis) => {
+export const overdue = (instance: Instance, { balancer }: Observed, now: Millis) => {
+  const { stage, since } = instance;
+  if (!isTold(instance, departure(instance))) return false;
   // The time that the stack gives to its connections comes on top of that for its tasks.
   const ours = balancer.ok ? balancer.value.groups.filter((group) => group.ours) : [];
   const delay = Math.max(0, ...ours.map(({ attributes }) => attributes?.delay ?? 0)) * 1000;

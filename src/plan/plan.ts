@@ -10,11 +10,12 @@ import { quorum } from './quorum.ts';
 import { replacing } from './replacing.ts';
 import { rotating } from './rotating.ts';
 import { isVoter, type Standing, standings, swarmOf } from './standing.ts';
+import { watching } from './watching.ts';
 
 export function plan(observed: Observed, settings: Settings, now: Millis): Plan {
   const all = standings(observed);
   const votes = quorum(all, observed, settings, now);
-  return together(
+  const rest = together(
     holding(observed, now),
     forming(observed, now),
     recording(all, observed, votes, now),
@@ -28,6 +29,8 @@ export function plan(observed: Observed, settings: Settings, now: Millis): Plan 
     stillborn(all, observed),
     forgotten(all, observed),
   );
+  // A convenience: nothing else is ever to wait for it.
+  return rest.actions.length > 0 ? rest : together(rest, watching(all, observed, settings));
 }
 
 /** A vote is given only to who is in the ledger already: so it never misses a voter, whenever a cycle ends. */

@@ -19,8 +19,6 @@ import { Room } from './room.ts';
 import { atWork, type Port, served } from './serving.ts';
 import { isGone, type Standing, stays, swarmOf } from './standing.ts';
 
-export { type Exposure, exposures } from './exposures.ts';
-
 /** What AWS refused is asked for again after this: somebody may have mended it. */
 const REFUSED_AGAIN = 60_000;
 

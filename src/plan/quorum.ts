@@ -12,7 +12,7 @@ const silenced = (node: SwarmNode): SwarmNode =>
   node.manager === undefined ? node : { ...node, manager: { ...node.manager, reachability: 'unreachable' } };
 
 /** Whether the swarm keeps a majority of the voters that remain once this one no longer votes. */
-export function maySpare(voters: readonly SwarmNode[], leaver: SwarmNode): boolean {
+function maySpare(voters: readonly SwarmNode[], leaver: SwarmNode): boolean {
   const rest = voters.filter(({ id }) => id !== leaver.id);
   const answering = voters.filter(answers).length;
   // The change itself has to be agreed by a majority of today's voters, then the rest has to stand alone.

@@ -74,6 +74,8 @@ function act(world: World, action: Action): Refusal {
       return left(world, action);
     case 'complete hook':
       return completed(world, action);
+    case 'watch':
+      return watched(world, action);
     case 'replace':
       return replaced(world, action.instance);
     case 'heartbeat':
@@ -277,6 +279,18 @@ function completed(world: World, { instance, result }: Of<'complete hook'>): Ref
   silenced(world);
   moving(world, machine);
   return undefined;
+}
+
+function watched(world: World, { instances, version }: Of<'watch'>): Refusal {
+  const refusals = instances.flatMap((id) => {
+    const machine = machineOf(world, id);
+    // One attempt in a run, whatever becomes of it.
+    world.memory.unwatched.add(id);
+    if (machine === undefined || !hears(world, machine)) return [`${id} does not answer`];
+    machine.watch = version;
+    return [];
+  });
+  return refusals[0];
 }
 
 /** One that is on its way out already is no fault, as in autoscaling.ts. */

@@ -114,6 +114,8 @@ const machine = fc.record({
     'by name' as const,
   ),
   ledgered: fc.constantFrom(true, true, true, true, false),
+  /** What was made of its watcher. */
+  watch: fc.constantFrom('1', '1', '1', '0', 'off', undefined),
   target: fc.constantFrom(undefined, 'healthy' as const, 'initial' as const, 'draining' as const, 'unhealthy' as const),
 });
 export type DrawnMachine = Readonly<typeof machine extends fc.Arbitrary<infer T> ? T : never>;
@@ -152,6 +154,7 @@ const cluster = fc.record({
   size: fc.integer({ min: 0, max: 12 }),
   managers: fc.constantFrom(3, 3, 1, 5, 7),
   exposeAll: fc.boolean(),
+  watch: fc.constantFrom('1', '1', 'off'),
   swarm: fc.constantFrom(
     'formed' as const,
     'formed' as const,
@@ -200,6 +203,7 @@ const steady: DrawnMachine = {
   noticed: true,
   earlier: undefined,
   ledgered: true,
+  watch: '1',
   target: undefined,
 };
 
@@ -209,6 +213,7 @@ export const hasSwarm = ({ swarm }: Pick<Drawn, 'swarm'>) => swarm !== 'none' &&
 const quiet: Omit<Drawn, 'machines'> = {
   managers: 3,
   exposeAll: false,
+  watch: '1',
   swarm: 'formed',
   token: true,
   rogues: [],
@@ -252,7 +257,7 @@ export function built(drawn: Drawn): World {
   const machines = drawn.machines.map((one, i) => machineAt(one, i + 1, hasSwarm(drawn)));
   const world: World = {
     now: NOW,
-    settings: { ...settings, managers: drawn.managers, exposeAll: drawn.exposeAll },
+    settings: { ...settings, managers: drawn.managers, exposeAll: drawn.exposeAll, watch: drawn.watch },
     machines,
     swarm: undefined,
     record: recordOf(drawn),
@@ -292,6 +297,7 @@ function machineAt(one: DrawnMachine, n: number, swarm: boolean): Machine {
     stage: one.stage,
     since: one.stage === undefined ? undefined : NOW - one.since * MINUTE,
     reason: reasonOf(one, launched),
+    watch: one.watch,
     drain: drainOf(one.drain, launched),
     group: lifecycle === '-' ? undefined : { name: 'group', state: lifecycle },
     patience: NOW + HOOK_PATIENCE,

@@ -141,6 +141,7 @@ export function launched(world: World, { role, zone, spot, group, securityGroups
     stage: undefined,
     since: undefined,
     reason: undefined,
+    watch: undefined,
     drain: undefined,
     patience: Number.POSITIVE_INFINITY,
     agentFrom: Number.POSITIVE_INFINITY,

@@ -62,6 +62,7 @@ export function observed(world: World): Observed {
     beats: new Map(memory.beats),
     completed: new Map(memory.completed),
     refusals: new Map(),
+    unwatched: new Set(memory.unwatched),
   };
 }
 
@@ -80,6 +81,7 @@ const shown = (machine: Machine): Instance => ({
   reason: machine.reason,
   drain: machine.drain,
   recover: undefined,
+  watch: machine.watch,
   group: machine.group,
 });
 

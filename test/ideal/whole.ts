@@ -47,6 +47,11 @@ const lasting: readonly { readonly wait: RegExp; readonly where: (world: World, 
     where: (world) => !mayForm(world),
   },
   { wait: /^(\S+) leaves: it still votes$/, where: (world) => !maySpareOne(world) },
+  // Nobody whom we can ask: neither a stranger, nor one that a person has to look at before it is labelled.
+  {
+    wait: /managers said who the managers are/,
+    where: (world) => voters(world).some(({ host, label }) => host === undefined || label === undefined),
+  },
   // A person's drain wish waits for tasks as long as they like.
   { wait: /^(\S+) leaves: \d+ tasks stop$/, where: (world, who) => machineOf(world, who)?.drain === 'by hand' },
 ];
@@ -143,6 +148,9 @@ function memberFaults(world: World, one: Machine): string[] {
   if (node.label !== one.id) said.push(`${one.id} is not labelled`);
   if (node.availability !== 'active' && !node.byHand) said.push(`${one.id} is drained`);
   if (one.stage !== 'member') said.push(`${one.id} is ${one.stage}`);
+  const { watch } = world.settings;
+  const watches = one.watch !== undefined && one.watch !== 'off';
+  if (watch === 'off' ? watches : node.votes && one.watch !== watch) said.push(`${one.id} has watcher ${one.watch}`);
   if (!one.securityGroups.includes(world.settings.swarmGroup)) said.push(`${one.id} lacks the security group`);
   return said;
 }

@@ -39,6 +39,8 @@ export interface Machine {
   since: Millis | undefined;
   /** Why it is at that stage, where that is told. */
   reason: string | undefined;
+  /** Version of its watcher, as its tag says. */
+  watch: string | undefined;
   drain: string | undefined;
   group: { readonly name: string; readonly state: string } | undefined;
   /** When the hook that it waits in gives up, unless a heartbeat comes. */
@@ -107,6 +109,7 @@ export interface LabMemory {
   readonly told: Map<NodeId, InstanceId>;
   out: ReadonlyMap<InstanceId, Millis>;
   leaderless: Millis | undefined;
+  readonly unwatched: Set<InstanceId>;
 }
 
 export interface World {
@@ -143,6 +146,7 @@ export const forgetful = (): LabMemory => ({
   told: new Map(),
   out: new Map(),
   leaderless: undefined,
+  unwatched: new Set(),
 });
 
 export const HOUR = 3_600_000;
