@@ -342,8 +342,10 @@ function memberOf({ life, part }: DrawnMachine, n: number, swarm: boolean): Mach
   return swarm ? { swarm: SWARM, node: nodeId(n) } : undefined;
 }
 
-function recordOf({ swarm }: Drawn): SwarmRecord | undefined {
-  const record = { generation: 1, instance: instanceId(1), at: NOW - 10 * MINUTE };
+function recordOf({ swarm, machines }: Drawn): SwarmRecord | undefined {
+  // Whom EC2 has forgotten did not take the lock a moment ago.
+  const at = NOW - (machines[0]?.life === 'forgotten -' ? 3 * HOUR : 10 * MINUTE);
+  const record = { generation: 1, instance: instanceId(1), at };
   if (swarm === 'formed') return { ...record, state: 'formed', swarm: SWARM };
   return swarm === 'forming' || swarm === 'begun' ? { ...record, state: 'forming', swarm: undefined } : undefined;
 }
@@ -392,7 +394,7 @@ function nodesOf(world: World, one: DrawnMachine, n: number): LabNode[] {
     byHand: one.stage !== 'leaving',
     tasks: one.drained === 'empty' ? 0 : 1,
     // A dead engine is only known from its silence.
-    down: one.noticed || one.engine === 'dead',
+    down: one.noticed || one.engine === 'dead' || one.life === 'forgotten -',
   };
   const own = machineOf(world, id)?.member?.swarm === SWARM;
   const votes = one.part === 'voter';

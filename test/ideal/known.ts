@@ -4,7 +4,7 @@
  */
 import { instanceId, nodeId } from '../builders.ts';
 import { type Drawn, type DrawnMachine, drawnBy, hasSwarm } from './drawn.ts';
-import { type LabTargetGroup, type Machine, machineOf, type World } from './world.ts';
+import { isOver, type LabTargetGroup, type Machine, machineOf, ownNode, type World } from './world.ts';
 
 export interface Known {
   readonly defect: string;
@@ -59,6 +59,13 @@ export const known: readonly Known[] = [
     avoids: each((one) => (votes(one) && one.label === 'remembered' && !isSteady(one) ? { label: 'labelled' } : {})),
   },
   {
+    defect: 'where a stranger votes beside one of ours, too few say who the managers are, and no vote changes any more',
+    instead: 'only those of ours are asked, so only they count among those that have to say it',
+    breaks: '400 looks',
+    shownBy: drawnBy({ rogues: ['voter'] }, {}, { part: 'worker' }, { part: 'worker' }),
+    avoids: (drawn) => ({ ...drawn, rogues: drawn.rogues.filter((one) => one !== 'voter') }),
+  },
+  {
     defect: 'a leaver in a group that another has taken over from is deregistered twice in one plan',
     instead: 'who is retired with its group is not deregistered once more for leaving',
     breaks: `a plan contradicts itself: target ${instanceId(2)} of tg-80`,
@@ -84,6 +91,11 @@ export const known: readonly Known[] = [
     instead: 'who rests and is no node leaves nothing to wait for',
     breaks: '400 looks',
     shownBy: drawnBy({}, {}, { part: 'nothing', drain: 'by hand' }),
+    reached: (world) =>
+      world.machines.some(
+        (one) =>
+          one.drain === 'by hand' && one.state === 'running' && (isOver(world) || ownNode(world, one) === undefined),
+      ),
     avoids: (drawn) =>
       each((one) =>
         one.drain === 'by hand' && !(isNode(one) && hasSwarm(drawn) && !isUnborn(one)) ? { drain: undefined } : {},

@@ -27,8 +27,9 @@ function isDead(world: World, node: LabNode): boolean {
   // Unknown to EC2 is no proof of an end: unless we have heard that it is terminated, a person has to remove it.
   const heard = world.ledger.some((entry) => entry.node === node.id && entry.terminated !== undefined);
   if (!isKnown(world, host)) return !heard;
-  // While an engine does not answer, nobody knows which of its records is the one of today.
-  const mayBeToday = host.member?.node === node.id || host.state !== 'running' || !host.engine;
+  // While an engine does not answer, or can not be asked, nobody knows which of its records is the one of today.
+  const mayBeToday =
+    host.member?.node === node.id || host.state !== 'running' || !host.engine || host.agentFrom === undefined;
   return !isGone(host) && mayBeToday;
 }
 
@@ -47,14 +48,15 @@ const lasting: readonly { readonly wait: RegExp; readonly where: (world: World, 
     where: (world) => !mayForm(world),
   },
   { wait: /^(\S+) leaves: it still votes$/, where: (world) => !maySpareOne(world) },
-  // Nobody whom we can ask: neither a stranger, nor one that a person has to look at before it is labelled.
-  {
-    wait: /managers said who the managers are/,
-    where: (world) => voters(world).some(({ host, label }) => host === undefined || label === undefined),
-  },
+  { wait: /managers said who the managers are/, where: hasMute },
   // A person's drain wish waits for tasks as long as they like.
   { wait: /^(\S+) leaves: \d+ tasks stop$/, where: (world, who) => machineOf(world, who)?.drain === 'by hand' },
 ];
+
+/** A voter that says who votes, and is not heard since it has no label: a person has to look at it first. */
+function hasMute(world: World): boolean {
+  return voters(world).some(({ label }) => label === undefined);
+}
 
 const nodes = (world: World) => world.swarm?.nodes ?? [];
 const voters = (world: World) => (world.swarm === undefined ? [] : votersIn(world.swarm));
@@ -132,6 +134,7 @@ export function faults(world: World): string[] {
     ...members.flatMap((one) => memberFaults(world, one)),
     ...nodes(world)
       .filter((node) => node.host !== undefined && !lives(world, node) && !isDead(world, node))
+      .filter(({ votes }) => !votes || !hasMute(world))
       .map(({ id }) => `node ${id} is stale`),
     ...world.machines
       .filter((one) => isHeld(one) && (belongs(one) || isGone(one) || isAbandoned(one)))
@@ -157,7 +160,7 @@ function memberFaults(world: World, one: Machine): string[] {
 
 function voterFaults(world: World): string[] {
   const all = voters(world);
-  if (all.some((node) => !lives(world, node))) return [];
+  if (hasMute(world) || all.some((node) => !lives(world, node))) return [];
   // Who rests, and who votes although its tag does not say so, keeps the vote that it has.
   const eligible = world.machines.filter(
     (one) => ownNode(world, one)?.votes || (belongs(one) && one.role === 'manager'),
