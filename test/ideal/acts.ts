@@ -2,7 +2,8 @@
 import { type Action, type NodeLabels, never } from '../../src/model/action.ts';
 import { HOOK_TIMEOUT } from '../../src/model/names.ts';
 import type { InstanceId, JoinAnswer, NodeId } from '../../src/model/observed.ts';
-import { draining, emptying, ended, led, moving, probing, silenced, within } from './time.ts';
+import { balanced, dropped } from './balanced.ts';
+import { emptying, ended, launched, led, moving, silenced, within } from './time.ts';
 import {
   HOOK_PATIENCE,
   hears,
@@ -11,7 +12,6 @@ import {
   isLed,
   type LabNode,
   type LabSwarm,
-  type LabTargetGroup,
   type Machine,
   machineOf,
   named,
@@ -21,9 +21,9 @@ import {
   type World,
 } from './world.ts';
 
-type Of<Do extends Action['do']> = Extract<Action, { do: Do }>;
+export type Of<Do extends Action['do']> = Extract<Action, { do: Do }>;
 /** Why it was refused; undefined where it was done. */
-type Refusal = string | undefined;
+export type Refusal = string | undefined;
 
 const REACHABLE = 770;
 
@@ -45,6 +45,8 @@ function act(world: World, action: Action): Refusal {
       return initialised(world, action);
     case 'recover':
       return recovered(world, action);
+    case 'rotate token':
+      return rotated(world, action);
     case 'store token':
       return stored(world, action.via);
     case 'record swarm':
@@ -54,7 +56,10 @@ function act(world: World, action: Action): Refusal {
       world.ledger = action.ledger;
       return;
     case 'join':
-      for (const id of action.instances) world.memory.joins.set(id, joined(world, machineOf(world, id)));
+      for (const id of action.instances) {
+        world.memory.joins.set(id, joined(world, machineOf(world, id)));
+        world.memory.selves.delete(id);
+      }
       return;
     case 'label':
       return unled(world, action.via) ?? labelled(world, action.nodes);
@@ -66,26 +71,13 @@ function act(world: World, action: Action): Refusal {
     case 'remove':
       return unled(world, action.via) ?? removed(world, action);
     case 'leave':
-      return left(world, action.instance);
-    case 'create target group':
-      return createdGroup(world, action);
-    case 'create listener':
-      return createdListener(world, action);
-    case 'allow':
-      world.rules.push({ id: named(world, 'sgr'), from: action.from, to: action.to, protocol: action.protocol });
-      return;
-    case 'revoke':
-      return dropped(world.rules, ({ id }) => id === action.rule, 'no such rule');
-    case 'register':
-      return onGroup(world, action.group, (group) => registered(world, group, action.instances));
-    case 'deregister':
-      return onGroup(world, action.group, (group) => deregistered(world, group, action.instances));
-    case 'delete listener':
-      return dropped(world.listeners, ({ arn }) => arn === action.listener, 'no such listener');
-    case 'delete target group':
-      return deletedGroup(world, action.group);
+      return left(world, action);
     case 'complete hook':
       return completed(world, action);
+    case 'watch':
+      return watched(world, action);
+    case 'replace':
+      return replaced(world, action.instance);
     case 'heartbeat':
       return on(world, action.instance, (machine) => {
         world.memory.beats.set(machine.id, world.now);
@@ -93,6 +85,18 @@ function act(world: World, action: Action): Refusal {
       });
     case 'put hook':
       return put(world, action);
+    case 'create target group':
+    case 'set health check':
+    case 'set attributes':
+    case 'create listener':
+    case 'modify listener':
+    case 'allow':
+    case 'revoke':
+    case 'register':
+    case 'deregister':
+    case 'delete listener':
+    case 'delete target group':
+      return balanced(world, action);
     default:
       return never(action);
   }
@@ -105,11 +109,12 @@ function on(world: World, id: InstanceId, change: (machine: Machine) => void): R
   return undefined;
 }
 
-function tagged(world: World, { instances, stage }: Of<'tag'>): Refusal {
+function tagged(world: World, { instances, stage, reason = '' }: Of<'tag'>): Refusal {
   for (const id of instances) {
     const refusal = on(world, id, (machine) => {
       machine.stage = stage;
       machine.since = world.now;
+      machine.reason = reason;
     });
     if (refusal !== undefined) return refusal;
   }
@@ -142,6 +147,7 @@ function initialised(world: World, { instance, record, lock }: Of<'initialise'>)
   machine.member = { swarm: world.swarm.id, node: node.id };
   world.token = true;
   world.memory.joins.set(instance, { at: world.now, node: node.id, failure: undefined });
+  world.memory.selves.delete(instance);
   return undefined;
 }
 
@@ -154,6 +160,7 @@ const newNode = (world: World, machine: Machine, role: LabNode['role']): LabNode
   votes: role === 'manager',
   votesFrom: world.now,
   availability: 'active',
+  byHand: false,
   tasks: 0,
   down: false,
 });
@@ -166,8 +173,15 @@ function recovered(world: World, { instance, record }: Of<'recover'>): Refusal {
   for (const node of votersIn(swarm)) node.votes = node === own;
   swarm.leader = own.id;
   swarm.leaderFrom = world.now;
-  world.record = { ...record, swarm: swarm.id, at: world.now };
+  world.record = { ...record, swarm: swarm.id, at: world.now, rotated: 0 };
   return undefined;
+}
+
+/** Nodes in place do not need it. */
+function rotated(world: World, { via, record }: Of<'rotate token'>): Refusal {
+  const refusal = unled(world, via);
+  if (refusal === undefined) world.record = record;
+  return refusal;
 }
 
 function stored(world: World, via: InstanceId): Refusal {
@@ -212,6 +226,7 @@ function onNode(world: World, what: 'promote' | 'demote' | 'drain' | 'activate',
   if (what === 'activate') node.availability = 'active';
   if (what === 'drain') {
     node.availability = 'drain';
+    node.byHand = false;
     emptying(world, node);
   }
   if (what === 'promote' && node.role === 'worker') {
@@ -236,63 +251,16 @@ function removed(world: World, { node: id, force }: Of<'remove'>): Refusal {
   return dropped(world.swarm.nodes, (one) => one === node, '');
 }
 
-function left(world: World, id: InstanceId): Refusal {
+function left(world: World, { instance: id, force }: Of<'leave'>): Refusal {
   const machine = machineOf(world, id);
   if (machine === undefined || !hears(world, machine) || !machine.engine) return `${id} does not answer`;
-  if (ownNode(world, machine)?.role === 'manager') return `${id} is a manager`;
+  const own = ownNode(world, machine);
+  if (force ? own?.votes && isLed(world) : own?.role === 'manager') return `${id} is a manager`;
   machine.member = undefined;
   silenced(world);
   world.memory.joins.delete(id);
+  world.memory.selves.delete(id);
   world.memory.left.set(id, world.now);
-  return undefined;
-}
-
-function createdGroup(world: World, { name, port }: Of<'create target group'>): Refusal {
-  const there = world.targetGroups.find((group) => group.name === name);
-  if (there !== undefined) return there.ours ? undefined : `${name} is somebody else's`;
-  world.targetGroups.push({ arn: named(world, 'tg'), name, port, ours: true, targets: new Map() });
-  return undefined;
-}
-
-function createdListener(world: World, { port, protocol, group }: Of<'create listener'>): Refusal {
-  if (world.listeners.some((one) => one.port === port)) return `port ${port} has a listener`;
-  world.listeners.push({ arn: named(world, 'listener'), port, protocol, ours: true, group });
-  return undefined;
-}
-
-function onGroup(world: World, arn: string, change: (group: LabTargetGroup) => Refusal): Refusal {
-  const group = world.targetGroups.find((one) => one.arn === arn);
-  return group === undefined ? `no target group ${arn}` : change(group);
-}
-
-function registered(world: World, group: LabTargetGroup, instances: readonly InstanceId[]): Refusal {
-  const ended = instances.find((id) => machineOf(world, id)?.state !== 'running');
-  if (ended !== undefined) return `${ended} does not run`;
-  for (const id of instances) {
-    group.targets.set(id, 'initial');
-    probing(world, group, id);
-  }
-  return undefined;
-}
-
-function deregistered(world: World, group: LabTargetGroup, instances: readonly InstanceId[]): Refusal {
-  for (const id of instances) {
-    if (!group.targets.has(id)) continue;
-    group.targets.set(id, 'draining');
-    draining(world, group, id);
-  }
-  return undefined;
-}
-
-const deletedGroup = (world: World, arn: string): Refusal =>
-  world.listeners.some(({ group }) => group === arn)
-    ? `${arn} is in use by a listener`
-    : dropped(world.targetGroups, (one) => one.arn === arn, `no target group ${arn}`);
-
-function dropped<T>(all: T[], which: (one: T) => boolean, otherwise: string): Refusal {
-  const at = all.findIndex(which);
-  if (at < 0) return otherwise;
-  all.splice(at, 1);
   return undefined;
 }
 
@@ -310,6 +278,29 @@ function completed(world: World, { instance, result }: Of<'complete hook'>): Ref
   } else ended(world, machine);
   silenced(world);
   moving(world, machine);
+  return undefined;
+}
+
+function watched(world: World, { instances, version }: Of<'watch'>): Refusal {
+  const refusals = instances.flatMap((id) => {
+    const machine = machineOf(world, id);
+    // One attempt in a run, whatever becomes of it.
+    world.memory.unwatched.add(id);
+    if (machine === undefined || !hears(world, machine)) return [`${id} does not answer`];
+    machine.watch = version;
+    return [];
+  });
+  return refusals[0];
+}
+
+/** One that is on its way out already is no fault, as in autoscaling.ts. */
+function replaced(world: World, id: InstanceId): Refusal {
+  const machine = machineOf(world, id);
+  if (machine?.group === undefined) return `${id} is in no group`;
+  if (machine.group.state.startsWith('Terminating')) return undefined;
+  within(world, machine, 'Terminating');
+  moving(world, machine);
+  launched(world, machine);
   return undefined;
 }
 

@@ -1,7 +1,8 @@
 /** Worlds at any moment of their lives, as fast-check draws them: a few words for each instance, and what lies about. */
 import fc from 'fast-check';
 import type { Ec2State, LedgerEntry, Listener, Service, SwarmRecord, TargetState } from '../../src/model/observed.ts';
-import { instanceId, NOW, nodeId, SWARM_GROUP } from '../builders.ts';
+import { instanceId, NOW, nodeId, SWARM_GROUP, settings } from '../builders.ts';
+import { attributesOf, CERTIFICATE, checkOf } from './ports.ts';
 import { draining, emptying, led, moving, probing, silenced } from './time.ts';
 import {
   forgetful,
@@ -91,7 +92,7 @@ const machine = fc.record({
     'nothing' as const,
     'of another' as const,
   ),
-  engine: fc.constantFrom('up' as const, 'up' as const, 'up' as const, 'up' as const, 'dead' as const),
+  engine: fc.constantFrom('up' as const, ...Array<'up'>(10).fill('up'), 'dead' as const),
   drained: fc.constantFrom(undefined, undefined, undefined, 'empty' as const, 'busy' as const, 'stuck' as const),
   label: fc.constantFrom(
     'labelled' as const,
@@ -113,16 +114,20 @@ const machine = fc.record({
     'by name' as const,
   ),
   ledgered: fc.constantFrom(true, true, true, true, false),
+  /** What was made of its watcher. */
+  watch: fc.constantFrom('1', '1', '1', '0', 'off', undefined),
   target: fc.constantFrom(undefined, 'healthy' as const, 'initial' as const, 'draining' as const, 'unhealthy' as const),
 });
 export type DrawnMachine = Readonly<typeof machine extends fc.Arbitrary<infer T> ? T : never>;
 
 const services = fc.uniqueArray(
   fc.record({
-    port: fc.constantFrom(80, 443, 444, 8080),
+    port: fc.constantFrom(80, 80, 443, 444, 8080),
     protocol: fc.constantFrom('tcp' as const, 'tcp' as const, 'udp' as const),
     mode: fc.constantFrom('ingress' as const, 'ingress' as const, 'host' as const),
     label: fc.constantFrom('true' as const, 'api' as const, 'other' as const, undefined),
+    tls: fc.constantFrom(false, false, true),
+    health: fc.constantFrom(undefined, undefined, '/healthz'),
   }),
   { selector: ({ port }) => port, maxLength: 3 },
 );
@@ -130,13 +135,16 @@ const services = fc.uniqueArray(
 /** What is in the balancer already, port by port. */
 const ports = fc.uniqueArray(
   fc.record({
-    port: fc.constantFrom(80, 443, 8080, 9000),
+    port: fc.constantFrom(80, 80, 443, 8080, 9000),
     kind: fc.constantFrom(
+      'whole' as const,
       'whole' as const,
       'group only' as const,
       'foreign listener' as const,
       'foreign group' as const,
       'another name' as const,
+      'another check' as const,
+      'another listener' as const,
     ),
   }),
   { selector: ({ port }) => port, maxLength: 3 },
@@ -146,6 +154,7 @@ const cluster = fc.record({
   size: fc.integer({ min: 0, max: 12 }),
   managers: fc.constantFrom(3, 3, 1, 5, 7),
   exposeAll: fc.boolean(),
+  watch: fc.constantFrom('1', '1', 'off'),
   swarm: fc.constantFrom(
     'formed' as const,
     'formed' as const,
@@ -153,16 +162,20 @@ const cluster = fc.record({
     'formed' as const,
     'forming' as const,
     'by hand' as const,
+    'begun' as const,
     'none' as const,
   ),
   token: fc.constantFrom(true, true, true, false),
   rogues: fc.array(fc.constantFrom('worker' as const, 'dead worker' as const, 'voter' as const), { maxLength: 1 }),
   services,
   ports,
-  rules: fc.uniqueArray(fc.constantFrom([80, 80], [443, 444], [80, 8080], [9000, 9000]), {
-    maxLength: 3,
-    selector: String,
-  }),
+  rules: fc.uniqueArray(
+    fc.record({
+      ports: fc.constantFrom([80, 80] as const, [443, 444] as const, [80, 8080] as const, [9000, 9000] as const),
+      whose: fc.constantFrom('ours' as const, 'ours' as const, 'theirs' as const, 'for others' as const),
+    }),
+    { maxLength: 3, selector: ({ ports: range }) => String(range) },
+  ),
   hooks: fc.constantFrom('right' as const, 'missing' as const, 'changed' as const),
   /** Milliseconds between a look and the next where something was done. */
   pace: fc.constantFrom(500, 2_000, 5_000),
@@ -190,12 +203,17 @@ const steady: DrawnMachine = {
   noticed: true,
   earlier: undefined,
   ledgered: true,
+  watch: '1',
   target: undefined,
 };
+
+/** `begun`: the first instance has taken the lock, and nothing more. */
+export const hasSwarm = ({ swarm }: Pick<Drawn, 'swarm'>) => swarm !== 'none' && swarm !== 'begun';
 
 const quiet: Omit<Drawn, 'machines'> = {
   managers: 3,
   exposeAll: false,
+  watch: '1',
   swarm: 'formed',
   token: true,
   rogues: [],
@@ -225,20 +243,21 @@ const differing = (usual: object, given: object): string =>
     .join(', ');
 
 /** The first instance votes where there is a swarm at all; the others are anything. */
-export const worlds: fc.Arbitrary<Drawn> = cluster.chain(({ size, ...rest }) =>
-  fc.array(machine, { minLength: size, maxLength: size }).map((all) => {
-    const first = { part: 'voter', engine: 'up', agent: 'online' } as const;
-    const machines = all.map((one, i) => (i > 0 || rest.swarm === 'none' ? one : { ...one, ...first }));
-    const drawn = { ...rest, machines };
-    return { ...drawn, [fc.toStringMethod]: () => `\n  ${described(drawn)}\n` };
-  }),
-);
+export const worlds = (sound: (drawn: Drawn) => Drawn): fc.Arbitrary<Drawn> =>
+  cluster.chain(({ size, ...rest }) =>
+    fc.array(machine, { minLength: size, maxLength: size }).map((all) => {
+      const first = { part: 'voter', engine: 'up', agent: 'online' } as const;
+      const machines = all.map((one, i) => (i > 0 || !hasSwarm(rest) ? one : { ...one, ...first }));
+      const drawn = sound({ ...rest, machines });
+      return { ...drawn, [fc.toStringMethod]: () => `\n  ${described(drawn)}\n` };
+    }),
+  );
 
 export function built(drawn: Drawn): World {
-  const machines = drawn.machines.map((one, i) => machineAt(one, i + 1, drawn.swarm !== 'none'));
+  const machines = drawn.machines.map((one, i) => machineAt(one, i + 1, hasSwarm(drawn)));
   const world: World = {
     now: NOW,
-    settings: { cluster: 'test', managers: drawn.managers, exposeAll: drawn.exposeAll, swarmGroup: SWARM_GROUP },
+    settings: { ...settings, managers: drawn.managers, exposeAll: drawn.exposeAll, watch: drawn.watch },
     machines,
     swarm: undefined,
     record: recordOf(drawn),
@@ -246,14 +265,14 @@ export function built(drawn: Drawn): World {
     token: drawn.token,
     targetGroups: [],
     listeners: [],
-    rules: drawn.rules.map(([from = 0, to = 0], i) => ({ id: `sgr-${i}`, from, to, protocol: 'tcp' })),
+    rules: drawn.rules.map(ruleOf),
     hooks: hooksOf(drawn),
     history: new Map(),
     memory: forgetful(),
     timers: [],
     count: 1000,
   };
-  if (drawn.swarm !== 'none') populate(world, drawn);
+  if (hasSwarm(drawn)) populate(world, drawn);
   balance(world, drawn);
   for (const one of world.machines) moving(world, one);
   silenced(world);
@@ -277,6 +296,8 @@ function machineAt(one: DrawnMachine, n: number, swarm: boolean): Machine {
     terminated: state === 'terminated' ? NOW - (one.life === 'forgotten -' ? 2 * HOUR : 5 * MINUTE) : undefined,
     stage: one.stage,
     since: one.stage === undefined ? undefined : NOW - one.since * MINUTE,
+    reason: reasonOf(one, launched),
+    watch: one.watch,
     drain: drainOf(one.drain, launched),
     group: lifecycle === '-' ? undefined : { name: 'group', state: lifecycle },
     patience: NOW + HOOK_PATIENCE,
@@ -298,6 +319,15 @@ function drainOf(drain: DrawnMachine['drain'], launched: number): string | undef
   return drain;
 }
 
+/** What it was told when it began to leave: a drain wish is older than its end. */
+function reasonOf({ stage, drain, life }: DrawnMachine, launched: number): string | undefined {
+  if (stage !== 'leaving') return stage === undefined ? undefined : '';
+  if (drain === 'by hand') return 'drain wish: by hand';
+  if (drain === 'spot') return drainOf(drain, launched);
+  const state = life.split(' ')[1] ?? '-';
+  return state.startsWith('Terminating') ? `Auto Scaling terminates it (${state})` : undefined;
+}
+
 /** An instance that is in a swarm has been spoken to: its agent is there. */
 function agentOf({ agent, part, life }: DrawnMachine): number | undefined {
   if (part === 'nothing' && agent === 'never') return undefined;
@@ -315,7 +345,7 @@ function memberOf({ life, part }: DrawnMachine, n: number, swarm: boolean): Mach
 function recordOf({ swarm }: Drawn): SwarmRecord | undefined {
   const record = { generation: 1, instance: instanceId(1), at: NOW - 10 * MINUTE };
   if (swarm === 'formed') return { ...record, state: 'formed', swarm: SWARM };
-  return swarm === 'forming' ? { ...record, state: 'forming', swarm: undefined } : undefined;
+  return swarm === 'forming' || swarm === 'begun' ? { ...record, state: 'forming', swarm: undefined } : undefined;
 }
 
 function hooksOf({ hooks }: Drawn): World['hooks'] {
@@ -358,6 +388,8 @@ function nodesOf(world: World, one: DrawnMachine, n: number): LabNode[] {
     rogue: false,
     votesFrom: NOW,
     availability: one.drained === undefined ? ('active' as const) : ('drain' as const),
+    // What we drained, we tagged first.
+    byHand: one.stage !== 'leaving',
     tasks: one.drained === 'empty' ? 0 : 1,
     // A dead engine is only known from its silence.
     down: one.noticed || one.engine === 'dead',
@@ -389,6 +421,7 @@ function rogueAt(kind: Drawn['rogues'][number], i: number): LabNode {
     votes: kind === 'voter',
     votesFrom: NOW,
     availability: 'active',
+    byHand: false,
     tasks: 0,
     down: kind === 'dead worker',
   };
@@ -403,11 +436,24 @@ function ledgerOf(world: World, { machines }: Drawn): LedgerEntry[] {
   });
 }
 
-const serviceOf = ({ port, protocol, mode, label }: Drawn['services'][number], i: number): Service => ({
+const ruleOf = ({ ports: [from, to], whose }: Drawn['rules'][number], i: number): World['rules'][number] => ({
+  id: `sgr-${i}`,
+  from,
+  to,
+  protocol: 'tcp',
+  source: whose === 'for others' ? 'others' : 'balancer',
+  ours: whose === 'ours',
+});
+
+const serviceOf = ({ port, protocol, mode, label, tls, health }: Drawn['services'][number], i: number): Service => ({
   id: `service-${i}`,
   name: `service-${i}`,
   ports: [{ published: port, target: 80, protocol, mode }],
-  labels: labelsOf(port, protocol, label),
+  labels: {
+    ...labelsOf(port, protocol, label),
+    ...(tls ? { [`swarm-mesh.tls.${port}`]: CERTIFICATE } : {}),
+    ...(health === undefined ? {} : { [`swarm-mesh.health.${port}`]: health }),
+  },
 });
 
 function labelsOf(port: number, protocol: string, label: Drawn['services'][number]['label']): Record<string, string> {
@@ -416,16 +462,34 @@ function labelsOf(port: number, protocol: string, label: Drawn['services'][numbe
   return { 'swarm-mesh.expose': label === 'other' ? '1/tcp' : `${port}/${protocol}` };
 }
 
+function groupOf(
+  world: World,
+  arn: string,
+  name: string,
+  port: number,
+  kind: Drawn['ports'][number]['kind'],
+): LabTargetGroup {
+  const given = { arn, name, port, protocol: 'tcp', ours: kind !== 'foreign group', targets: new Map() } as const;
+  if (kind === 'another check') {
+    const attributes = { delay: 300, cuts: false, clientAddress: true };
+    return { ...given, health: { protocol: 'http', port: 9999, path: '/' }, attributes };
+  }
+  const health = checkOf({ port, protocol: 'tcp', path: undefined });
+  return { ...given, health, attributes: attributesOf('tcp', world.settings) };
+}
+
 function balance(world: World, { ports: drawn, machines }: Drawn): void {
   for (const { port, kind } of drawn) {
     const arn = `tg-${port}`;
-    const ours = kind !== 'foreign group';
     const name = kind === 'another name' ? `test-old-${port}` : `test-${port}-tcp`;
-    const group: LabTargetGroup = { arn, name, port, ours, targets: new Map() };
+    const group = groupOf(world, arn, name, port, kind);
     world.targetGroups.push(group);
-    if (ours) for (const [i, { target }] of machines.entries()) place(world, group, instanceId(i + 1), target);
+    if (group.ours) for (const [i, { target }] of machines.entries()) place(world, group, instanceId(i + 1), target);
     const listener: Listener = { arn: `listener-${port}`, port, protocol: 'tcp', ours: true, group: arn };
-    if (kind === 'whole' || kind === 'another name') world.listeners.push(listener);
+    if (kind === 'whole' || kind === 'another name' || kind === 'another check') world.listeners.push(listener);
+    if (kind === 'another listener') {
+      world.listeners.push({ ...listener, protocol: 'tls', certificate: `${CERTIFICATE}-old` });
+    }
     if (kind === 'foreign listener') world.listeners.push({ ...listener, ours: false, group: undefined });
   }
 }

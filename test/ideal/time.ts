@@ -124,7 +124,8 @@ export function ended(world: World, machine: Machine): void {
   if (replaces) launched(world, machine);
 }
 
-function launched(world: World, { role, zone, spot, group, securityGroups }: Machine): void {
+/** Auto Scaling launches another one like it. */
+export function launched(world: World, { role, zone, spot, group, securityGroups }: Machine): void {
   const number = world.machines.length + 1;
   const machine: Machine = {
     id: instanceId(number),
@@ -139,6 +140,8 @@ function launched(world: World, { role, zone, spot, group, securityGroups }: Mac
     terminated: undefined,
     stage: undefined,
     since: undefined,
+    reason: undefined,
+    watch: undefined,
     drain: undefined,
     patience: Number.POSITIVE_INFINITY,
     agentFrom: Number.POSITIVE_INFINITY,
@@ -153,17 +156,11 @@ function launched(world: World, { role, zone, spot, group, securityGroups }: Mac
 export function silenced(world: World): void {
   for (const node of world.swarm?.nodes ?? []) {
     if (node.down || lives(world, node)) continue;
-    after(world, noticedAfter(world, node), () => {
+    after(world, NOTICED, () => {
       node.down = !lives(world, node);
     });
   }
 }
-
-/** A voter whose instance ends is missed at once, as long as the first of the known defects stands (known.ts). */
-const noticedAfter = (world: World, { host, votes }: LabNode) => {
-  const machine = machineOf(world, host);
-  return votes && machine?.state !== 'running' ? 0 : NOTICED;
-};
 
 /** Where the leader is lost, another is elected, if a majority is left to do so. */
 export function led(world: World): void {

@@ -1,17 +1,16 @@
 /** What is left when nothing is left to do: which waits may last, and what is wrong with what there is. */
 import type { Plan } from '../../src/model/action.ts';
-import { exposures } from '../../src/plan/exposures.ts';
-import { merged } from '../../src/plan/ingress.ts';
 import { majority, votersFor } from '../../src/plan/quorum.ts';
+import { portFaults } from './ports.ts';
 import {
   interruption,
   isAnswering,
   isGone,
   isHeld,
+  isKnown,
   isLed,
   isOver,
   type LabNode,
-  type LabTargetGroup,
   lives,
   type Machine,
   machineOf,
@@ -23,20 +22,38 @@ import {
 /** Somebody else has to do something first: EC2 says that it runs or is stopped, and its engine does not answer. */
 function isDead(world: World, node: LabNode): boolean {
   const host = machineOf(world, node.host);
-  return !lives(world, node) && (host === undefined || !isGone(host));
+  if (lives(world, node)) return false;
+  if (host === undefined) return true;
+  // Unknown to EC2 is no proof of an end: unless we have heard that it is terminated, a person has to remove it.
+  const heard = world.ledger.some((entry) => entry.node === node.id && entry.terminated !== undefined);
+  if (!isKnown(world, host)) return !heard;
+  // While an engine does not answer, nobody knows which of its records is the one of today.
+  const mayBeToday = host.member?.node === node.id || host.state !== 'running' || !host.engine;
+  return !isGone(host) && mayBeToday;
 }
 
-/** The waits that may last for ever, and in which worlds: a person or EC2 has to do something first. */
-const lasting: readonly { readonly wait: RegExp; readonly where: (world: World) => boolean }[] = [
-  { wait: /^(\S+) is down in the swarm$/, where: (world) => nodes(world).some((node) => isDead(world, node)) },
-  { wait: /^manager \S+ is unreachable$/, where: (world) => voters(world).some((node) => isDead(world, node)) },
+/** The waits that may last for ever, and where: a person or EC2 has to do something first. `who`: whom the wait names. */
+const lasting: readonly { readonly wait: RegExp; readonly where: (world: World, who: string) => boolean }[] = [
   {
-    wait: /waits for the swarm$|the swarm can not be read|^no eligible instance answers$/,
+    wait: /^(\S+) is down in the swarm$/,
+    where: (world, who) => nodes(world).some((node) => node.host === who && isDead(world, node)),
+  },
+  {
+    wait: /^manager (\S+) is unreachable$/,
+    where: (world, who) => voters(world).some((node) => node.id === who && isDead(world, node)),
+  },
+  {
+    wait: /waits for the swarm$|the swarm can not be read|^no eligible instance answers$|holds the lock of/,
     where: (world) => !mayForm(world),
   },
-  { wait: / leaves: it still votes$/, where: (world) => !maySpareOne(world) },
+  { wait: /^(\S+) leaves: it still votes$/, where: (world) => !maySpareOne(world) },
+  // Nobody whom we can ask: neither a stranger, nor one that a person has to look at before it is labelled.
+  {
+    wait: /managers said who the managers are/,
+    where: (world) => voters(world).some(({ host, label }) => host === undefined || label === undefined),
+  },
   // A person's drain wish waits for tasks as long as they like.
-  { wait: / leaves: \d+ tasks stop$/, where: (world) => world.machines.some((one) => one.drain === 'by hand') },
+  { wait: /^(\S+) leaves: \d+ tasks stop$/, where: (world, who) => machineOf(world, who)?.drain === 'by hand' },
 ];
 
 const nodes = (world: World) => world.swarm?.nodes ?? [];
@@ -48,10 +65,16 @@ const isFenced = ({ record, ledger, machines }: World) =>
     ledger.some(({ terminated }) => terminated === undefined) ||
     machines.some(({ role, stage, state }) => role === 'manager' && stage === 'member' && state === 'stopped'));
 
+/** Who began to initialise one may have done so: until EC2 says that it is terminated, it has to say so itself. */
+const isLocked = ({ record, machines }: World) => {
+  const holder = machines.find(({ id }) => id === record?.instance);
+  return record?.state === 'forming' && holder?.state !== 'terminated' && !isEligible(holder);
+};
+
 /** Whoever may hold a swarm can begin one; but one that is in a swarm that nobody leads may know better. */
 const mayForm = (world: World) => {
-  if (isFenced(world)) return false;
-  const eligible = world.machines.filter((one) => belongs(one) && one.role === 'manager');
+  if (isFenced(world) || isLocked(world)) return false;
+  const eligible = world.machines.filter(isEligible);
   return (
     eligible.length > 0 && eligible.every(({ member }) => member === undefined || member.swarm === world.swarm?.id)
   );
@@ -64,12 +87,14 @@ function maySpareOne(world: World): boolean {
 }
 
 /** Whether a plan holds anything that has to come to an end. Heartbeats last as long as what they wait for. */
-export function isDue(world: World, { actions, waits }: Plan): boolean {
-  return (
-    actions.some((action) => action.do !== 'heartbeat') ||
-    waits.some((wait) => !lasting.some((one) => one.wait.test(wait) && one.where(world)))
-  );
-}
+export const isDue = (world: World, { actions, waits }: Plan): boolean =>
+  actions.some((action) => action.do !== 'heartbeat') || waits.some((wait) => !mayLast(world, wait));
+
+const mayLast = (world: World, said: string): boolean =>
+  lasting.some(({ wait, where }) => {
+    const match = wait.exec(said);
+    return match !== null && where(world, match[1] ?? '');
+  });
 
 const isWarm = ({ group }: Machine) => group?.state.startsWith('Warmed:') === true;
 const isLeaving = (machine: Machine) =>
@@ -85,6 +110,11 @@ const belongs = (one: Machine) =>
   one.stage !== 'failed' &&
   !isWarm(one) &&
   !isLeaving(one);
+
+const isEligible = (one: Machine | undefined) => one !== undefined && belongs(one) && one.role === 'manager';
+
+/** It did not become a member: Auto Scaling is to replace it. */
+const isAbandoned = (one: Machine) => one.stage === 'failed' && one.group?.state === 'Pending:Wait' && !isLeaving(one);
 
 /** A member that may vote and does not yet. */
 export const hasHeir = (world: World): boolean =>
@@ -104,10 +134,10 @@ export function faults(world: World): string[] {
       .filter((node) => node.host !== undefined && !lives(world, node) && !isDead(world, node))
       .map(({ id }) => `node ${id} is stale`),
     ...world.machines
-      .filter((one) => isHeld(one) && (belongs(one) || isGone(one)))
+      .filter((one) => isHeld(one) && (belongs(one) || isGone(one) || isAbandoned(one)))
       .map((one) => `${one.id} is held in its hook`),
     ...voterFaults(world),
-    ...portFaults(world, members),
+    ...portFaults(world, members, isLeaving),
   ];
 }
 
@@ -116,7 +146,11 @@ function memberFaults(world: World, one: Machine): string[] {
   const said: string[] = [];
   if (node === undefined) return [`${one.id} is in no swarm`];
   if (node.label !== one.id) said.push(`${one.id} is not labelled`);
+  if (node.availability !== 'active' && !node.byHand) said.push(`${one.id} is drained`);
   if (one.stage !== 'member') said.push(`${one.id} is ${one.stage}`);
+  const { watch } = world.settings;
+  const watches = one.watch !== undefined && one.watch !== 'off';
+  if (watch === 'off' ? watches : node.votes && one.watch !== watch) said.push(`${one.id} has watcher ${one.watch}`);
   if (!one.securityGroups.includes(world.settings.swarmGroup)) said.push(`${one.id} lacks the security group`);
   return said;
 }
@@ -128,45 +162,11 @@ function voterFaults(world: World): string[] {
   const eligible = world.machines.filter(
     (one) => ownNode(world, one)?.votes || (belongs(one) && one.role === 'manager'),
   );
-  const rogues = all.filter(({ host }) => host === undefined);
-  const count = eligible.length + rogues.length;
+  // Votes of nobody whom we know are nobody's to count on.
+  const ours = all.filter(({ host }) => host !== undefined).length;
+  const count = eligible.length;
   const wanted = votersFor(count, world.settings.managers);
   // Growth goes from one to three at once; shrinking may stop at two (docs/decisions/0005).
-  const shrunk = all.length === count && count <= world.settings.managers;
-  return all.length === wanted || shrunk ? [] : [`${all.length} vote instead of ${wanted}`];
-}
-
-function portFaults(world: World, members: readonly Machine[]): string[] {
-  const wanted = exposures(world.swarm?.services ?? [], world.settings.exposeAll)
-    .filter(({ protocol }) => protocol === 'tcp')
-    .map(({ port }) => port);
-  const orphans = world.listeners.filter(({ ours, port }) => ours && !wanted.includes(port));
-  const open = (ranges: readonly { from: number; to: number }[]) =>
-    ranges.map(({ from, to }) => `${from}-${to}`).sort();
-  const [is, should] = [open(world.rules), open(merged(wanted))];
-  return [
-    ...wanted.flatMap((port) => exposedFaults(world, port, members)),
-    ...world.targetGroups.filter(({ ours }) => ours).flatMap((group) => groupFaults(world, group, wanted)),
-    ...orphans.map(({ port }) => `the listener of ${port} is nobody's`),
-    ...(String(is) === String(should) ? [] : [`ports ${is} are open instead of ${should}`]),
-  ];
-}
-
-/** Somebody else's listener or group in the way is a conflict that a person has to end. */
-function exposedFaults({ targetGroups, listeners }: World, port: number, members: readonly Machine[]): string[] {
-  const group = targetGroups.find(({ name }) => name === `test-${port}-tcp`);
-  const listener = listeners.find((one) => one.port === port);
-  if (group?.ours === false || listener?.ours === false) return [];
-  if (group === undefined || listener?.group !== group.arn) return [`port ${port} has no listener`];
-  const missing = members.filter(({ id }) => !group.targets.has(id));
-  return missing.map(({ id }) => `${id} is no target of port ${port}`);
-}
-
-function groupFaults(world: World, { name, targets }: LabTargetGroup, wanted: readonly number[]): string[] {
-  const gone = [...targets.keys()].filter((id) => {
-    const machine = machineOf(world, id);
-    return machine === undefined || machine.state !== 'running' || isLeaving(machine);
-  });
-  const unwanted = wanted.some((port) => name === `test-${port}-tcp`) ? [] : [`target group ${name} is nobody's`];
-  return [...unwanted, ...gone.map((id) => `${id} is still a target of ${name}`)];
+  const shrunk = ours === count && count <= world.settings.managers;
+  return ours === wanted || shrunk ? [] : [`${ours} vote instead of ${wanted}`];
 }

@@ -5,6 +5,8 @@
 import type {
   Ec2State,
   Group,
+  GroupAttributes,
+  HealthCheck,
   IngressRule,
   InstanceId,
   JoinAnswer,
@@ -13,11 +15,13 @@ import type {
   Millis,
   NodeId,
   Role,
+  SelfView,
   Service,
   Settings,
   Stage,
   SwarmRecord,
   TargetState,
+  Transport,
 } from '../../src/model/observed.ts';
 
 /** An instance and its engine. */
@@ -33,6 +37,10 @@ export interface Machine {
   terminated: Millis | undefined;
   stage: Stage | undefined;
   since: Millis | undefined;
+  /** Why it is at that stage, where that is told. */
+  reason: string | undefined;
+  /** Version of its watcher, as its tag says. */
+  watch: string | undefined;
   drain: string | undefined;
   group: { readonly name: string; readonly state: string } | undefined;
   /** When the hook that it waits in gives up, unless a heartbeat comes. */
@@ -60,6 +68,8 @@ export interface LabNode {
   /** Until then it counts and is not shown. */
   votesFrom: Millis;
   availability: 'active' | 'pause' | 'drain';
+  /** A person drained it in the swarm itself: that is left alone. */
+  byHand: boolean;
   tasks: number;
   /** The managers have noticed that it does not answer. */
   down: boolean;
@@ -79,7 +89,10 @@ export interface LabTargetGroup {
   readonly arn: string;
   readonly name: string;
   readonly port: number;
+  readonly protocol: Transport;
   readonly ours: boolean;
+  health: HealthCheck;
+  attributes: GroupAttributes;
   readonly targets: Map<InstanceId, TargetState>;
 }
 
@@ -90,6 +103,13 @@ export interface LabMemory {
   readonly online: Map<InstanceId, Millis>;
   readonly beats: Map<InstanceId, Millis>;
   readonly completed: Map<InstanceId, Millis>;
+  readonly selves: Map<InstanceId, SelfView>;
+  /** When an instance was last asked who it is. */
+  readonly asked: Map<InstanceId, Millis>;
+  readonly told: Map<NodeId, InstanceId>;
+  out: ReadonlyMap<InstanceId, Millis>;
+  leaderless: Millis | undefined;
+  readonly unwatched: Set<InstanceId>;
 }
 
 export interface World {
@@ -106,7 +126,7 @@ export interface World {
   readonly listeners: Listener[];
   readonly rules: IngressRule[];
   readonly hooks: Group[];
-  /** What Run Command still knows of joins that an earlier run of the cycle asked for. */
+  /** What Run Command still knows of the joins of the last day, whoever asked for them. */
   readonly history: Map<NodeId, InstanceId>;
   memory: LabMemory;
   /** What the world does by itself, and when. */
@@ -121,6 +141,12 @@ export const forgetful = (): LabMemory => ({
   online: new Map(),
   beats: new Map(),
   completed: new Map(),
+  selves: new Map(),
+  asked: new Map(),
+  told: new Map(),
+  out: new Map(),
+  leaderless: undefined,
+  unwatched: new Set(),
 });
 
 export const HOUR = 3_600_000;
