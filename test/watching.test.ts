@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { SimulatedEngines } from '../lab/engines/simulated.ts';
 import { noFaults } from '../lab/faults.ts';
 import { Stack } from '../lab/stack.ts';
+import { deployment } from '../scripts/deploy/arguments.ts';
 import { parameters } from '../scripts/parameters.ts';
 import type { Action } from '../src/model/action.ts';
 import { tags } from '../src/model/names.ts';
@@ -123,6 +124,9 @@ describe('a cluster', () => {
 
   it('where it is off takes away what was set up before, and is told of nothing', async () => {
     expect((await parameters(async (name) => (name === 'watch' ? 'false' : given[name]))).watch).toBe('off');
+    const off = await deployment(['--cluster', 'demo', '--no-watch'], {});
+    expect(off).toMatchObject({ asked: { controller: { watch: 'false' } } });
+    expect(await deployment(['--cluster', 'demo'], {})).toMatchObject({ asked: { controller: { watch: 'true' } } });
     const stack = Stack.packaged();
     for (const { environment } of stack.functions.values()) Object.assign(environment, { WATCH: 'off' });
     const world = new World('simulated', noFaults, stack);
