@@ -56,6 +56,14 @@ describe('the plan', () => {
     expect(actions.map((action) => action.do)).toEqual(['attach security group']);
   });
 
+  it('asks nobody who has not answered in this look', () => {
+    const { seen } = planned(NEW, []);
+    if (seen.swarm.kind !== 'seen') throw new Error('the swarm is seen');
+    const memberships = new Map([...seen.swarm.swarm.memberships].filter(([id]) => id !== two));
+    const silent = { ...seen, swarm: { ...seen.swarm, swarm: { ...seen.swarm.swarm, memberships } } };
+    expect(watches(plan(silent, { ...settings, watch: NEW }, NOW).actions)).toEqual([[NEW, one, three]]);
+  });
+
   it('gives none to who leaves', () => {
     const leaving = { group: { name: 'group', state: 'Terminating:Wait' } };
     const { actions } = planned(NEW, [undefined, NEW, NEW], leaving).plan;
