@@ -122,7 +122,7 @@ async function act(app: App, action: Action, memory: Memory, until: Millis): Pro
       memory.completed.set(action.instance, app.clock.now());
       return;
     case 'watch':
-      return watch(app, action.instances, action.version, memory, within(45_000));
+      return watch(app, action.instances, action.version, memory, within(15_000));
     case 'replace':
       return app.autoScaling.replace(action.instance);
     case 'heartbeat':

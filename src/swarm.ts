@@ -63,7 +63,8 @@ export async function sight(
 
   const answers = [first, second].flatMap((one) => (one === undefined ? [] : [...one.seen]));
   const outside = answers.filter(([, one]) => isOutside(one)).map(([id]) => id);
-  const troubled = answers.filter(([, one]) => !isOutside(one));
+  // Where there is no Docker there is no swarm, nor can one begin: it is blamed like any other newcomer, later.
+  const troubled = answers.filter(([, one]) => !isOutside(one) && !isBare(one));
   // Before a swarm was formed, whoever does not answer is waited for by the planner, and blamed in the end.
   // Afterwards a worker of it says nothing on whether its managers can come back: EC2 does.
   const formed = known.record?.state === 'formed';
@@ -152,6 +153,7 @@ const selfOf = (one: Outcome): Self | undefined =>
   one.kind === 'answered' ? Self.safeParse(one.answer).data : undefined;
 
 const isOutside = (one: Outcome): boolean => selfOf(one)?.state === 'inactive';
+const isBare = (one: Outcome): boolean => one.kind === 'answered' && !one.answer.ok && one.answer.error === 'no-docker';
 const isInside = (one: Outcome): boolean => selfOf(one) !== undefined && !isOutside(one);
 
 const isWorker = (one: Outcome): boolean => {

@@ -38,6 +38,10 @@ describe('the API', () => {
     await world.scaled(3, 1);
     await world.serve('web', 2);
     await world.serve('other', 1);
+    // A task that starts during a request would look like something that the request did.
+    const hosts = () => (world.account.engines as SimulatedEngines).services().map((one) => one.hosts.length);
+    await world.until(() => hosts().join() === '2,1', 'all tasks run');
+    await world.settled(4);
   });
 
   it.each([

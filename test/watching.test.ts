@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { SimulatedEngines } from '../lab/engines/simulated.ts';
 import { noFaults } from '../lab/faults.ts';
 import { Stack } from '../lab/stack.ts';
+import { deployment } from '../scripts/deploy/arguments.ts';
 import { parameters } from '../scripts/parameters.ts';
 import type { Action } from '../src/model/action.ts';
 import { tags } from '../src/model/names.ts';
@@ -53,6 +54,14 @@ describe('the plan', () => {
   it('puts everything else before it', () => {
     const { actions } = planned(NEW, [], { interfaces: [{ id: 'eni-1', groups: [] }] }).plan;
     expect(actions.map((action) => action.do)).toEqual(['attach security group']);
+  });
+
+  it('asks nobody who has not answered in this look', () => {
+    const { seen } = planned(NEW, []);
+    if (seen.swarm.kind !== 'seen') throw new Error('the swarm is seen');
+    const memberships = new Map([...seen.swarm.swarm.memberships].filter(([id]) => id !== two));
+    const silent = { ...seen, swarm: { ...seen.swarm, swarm: { ...seen.swarm.swarm, memberships } } };
+    expect(watches(plan(silent, { ...settings, watch: NEW }, NOW).actions)).toEqual([[NEW, one, three]]);
   });
 
   it('gives none to who leaves', () => {
@@ -123,6 +132,9 @@ describe('a cluster', () => {
 
   it('where it is off takes away what was set up before, and is told of nothing', async () => {
     expect((await parameters(async (name) => (name === 'watch' ? 'false' : given[name]))).watch).toBe('off');
+    const off = await deployment(['--cluster', 'demo', '--no-watch'], {});
+    expect(off).toMatchObject({ asked: { controller: { watch: 'false' } } });
+    expect(await deployment(['--cluster', 'demo'], {})).toMatchObject({ asked: { controller: { watch: 'true' } } });
     const stack = Stack.packaged();
     for (const { environment } of stack.functions.values()) Object.assign(environment, { WATCH: 'off' });
     const world = new World('simulated', noFaults, stack);
