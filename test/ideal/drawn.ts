@@ -498,6 +498,8 @@ function balance(world: World, { ports: drawn, machines }: Drawn): void {
 
 function place(world: World, group: LabTargetGroup, id: string, state: TargetState | undefined): void {
   if (state === undefined || machineOf(world, id)?.state === 'pending') return;
+  // AWS takes out whoever is terminated before EC2 forgets it.
+  if (NOW - (machineOf(world, id)?.terminated ?? NOW) >= HOUR) return;
   group.targets.set(id, state);
   if (state === 'initial') probing(world, group, id);
   if (state === 'draining') draining(world, group, id);

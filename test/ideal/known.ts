@@ -4,7 +4,7 @@
  */
 import { instanceId, nodeId } from '../builders.ts';
 import { type Drawn, type DrawnMachine, drawnBy, hasSwarm } from './drawn.ts';
-import { isOver, type LabTargetGroup, type Machine, machineOf, ownNode, type World } from './world.ts';
+import { hears, isOver, type LabTargetGroup, type Machine, machineOf, ownNode, type World } from './world.ts';
 
 export interface Known {
   readonly defect: string;
@@ -59,11 +59,44 @@ export const known: readonly Known[] = [
     avoids: each((one) => (votes(one) && one.label === 'remembered' && !isSteady(one) ? { label: 'labelled' } : {})),
   },
   {
+    defect: 'voters without a label that rest or have failed are not labelled, and not heard where they say who votes',
+    instead: 'a Ready node whose instance is known is labelled, whatever its stage and its wishes',
+    breaks: '400 looks',
+    shownBy: drawnBy(
+      {},
+      { stage: 'failed', label: 'unlabelled' },
+      { stage: 'failed', label: 'unlabelled' },
+      { life: 'running Terminating:Wait' },
+    ),
+    avoids: each((one) =>
+      votes(one) && (one.stage === 'failed' || one.drain === 'by hand') ? { label: 'labelled' } : {},
+    ),
+  },
+  {
     defect: 'where a stranger votes beside one of ours, too few say who the managers are, and no vote changes any more',
     instead: 'only those of ours are asked, so only they count among those that have to say it',
     breaks: '400 looks',
-    shownBy: drawnBy({ rogues: ['voter'] }, {}, { part: 'worker' }, { part: 'worker' }),
+    shownBy: drawnBy(
+      { managers: 1, rogues: ['voter'] },
+      {},
+      { life: 'stopping -' },
+      {},
+      {},
+      { life: 'stopping InService' },
+    ),
     avoids: (drawn) => ({ ...drawn, rogues: drawn.rogues.filter((one) => one !== 'voter') }),
+  },
+  {
+    defect: 'where every voter of a swarm that was never recorded is terminated, its workers bar another one for ever',
+    instead:
+      'EC2 says of whoever holds the lock, and of every other instance, that no voter can come back: they are freed',
+    breaks: '400 looks',
+    shownBy: drawnBy({ managers: 1, swarm: 'by hand' }, { life: 'terminated -' }, { part: 'worker' }),
+    reached: (world) =>
+      isOver(world) &&
+      world.machines.some(
+        (one) => one.role === 'manager' && hears(world, one) && (one.member !== undefined || !one.engine),
+      ),
   },
   {
     defect: 'a leaver in a group that another has taken over from is deregistered twice in one plan',

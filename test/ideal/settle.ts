@@ -74,7 +74,8 @@ function rest(
   const isOver = actions.length === 0 && waits.length === 0;
   const ends = isOver || world.now - cycle.began > RUN;
   if (ends) world.memory = forgetful();
-  passed(world, isOver || !due ? SCHEDULE : cycle.pause);
+  // After a heartbeat alone it looks again, too.
+  passed(world, isOver || (!due && actions.length === 0) ? SCHEDULE : cycle.pause);
   if (ends) cycle.began = world.now;
 }
 
