@@ -73,17 +73,12 @@ export const known: readonly Known[] = [
     ),
   },
   {
-    defect: 'where a stranger votes beside one of ours, too few say who the managers are, and no vote changes any more',
-    instead: 'only those of ours are asked, so only they count among those that have to say it',
-    breaks: '400 looks',
-    shownBy: drawnBy(
-      { managers: 1, rogues: ['voter'] },
-      {},
-      { life: 'stopping -' },
-      {},
-      {},
-      { life: 'stopping InService' },
-    ),
+    defect:
+      'the last voter of ours goes and leaves the swarm to a stranger who votes: nobody of ours can be asked any more',
+    instead:
+      'a person is told before it goes; a stranger is never asked, and not counted among those who say who votes',
+    breaks: 'settled, but the swarm is led, and none of ours can be asked',
+    shownBy: drawnBy({ rogues: ['voter'] }, { drain: 'spot' }),
     avoids: (drawn) => ({ ...drawn, rogues: drawn.rogues.filter((one) => one !== 'voter') }),
   },
   {
