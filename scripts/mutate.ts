@@ -97,7 +97,7 @@ const mutants: readonly Mutant[] = [
   {
     name: 'never take a drained node back',
     file: 'src/plan/leaving.ts',
-    from: "if (instance.stage !== 'leaving' || node?.availability !== 'drain') return nothing;",
+    from: "if (!ours || node?.availability !== 'drain') return nothing;",
     to: 'return nothing;',
   },
   {

@@ -86,19 +86,23 @@ function choosing(eligible: readonly Instance[], asked: readonly InstanceId[], o
  * Why a swarm on record can neither be given up nor be taken over by a survivor; empty where nothing speaks against it.
  * EC2 must have said of every other voter in the ledger that it is terminated. Stopped, unreachable or missing is not.
  */
+const isLeaving = (instance: Instance): boolean => departure(instance)?.kind === 'leaves';
+
 function fenced({ instances, ledger }: Observed, survivor: InstanceId | undefined): string[] {
   const faults = ledger.flatMap((entry) => {
     if (entry.instance === survivor || entry.terminated !== undefined) return [];
     const state = instances.find(({ id }) => id === entry.instance)?.state;
     return state === 'terminated' ? [] : [`voter ${entry.instance} is ${state ?? 'unknown to EC2'}, not terminated`];
   });
-  // One that was promoted a moment before the ledger could be written, and stopped since, may hold the swarm too.
-  const hidden = instances.filter(
-    ({ id, role, state, stage }) =>
-      role === 'manager' && id !== survivor && stage === 'member' && (state === 'stopped' || state === 'stopping'),
-  );
+  // One that was promoted a moment before the ledger could be written, and stopped or told to go since, may hold it too.
+  const listed = new Set(ledger.map(({ instance }) => instance));
+  const hidden = instances.filter((one) => {
+    const { id, role, state, stage } = one;
+    if (role !== 'manager' || id === survivor || listed.has(id)) return false;
+    return stage === 'member' ? state === 'stopped' || state === 'stopping' : state === 'running' && isLeaving(one);
+  });
   const known = ledger.length === 0 ? ['the ledger of its managers is empty'] : [];
-  return [...known, ...faults, ...hidden.map(({ id }) => `${id} is stopped and may have voted`)];
+  return [...known, ...faults, ...hidden.map(({ id, state }) => `${id} is ${state} and may have voted`)];
 }
 
 /**
