@@ -9,7 +9,7 @@ import { known, sound } from './ideal/known.ts';
 import { settled } from './ideal/settle.ts';
 import { isAnswering, isOver, type World } from './ideal/world.ts';
 
-const runs = { seed: Number(process.env.SEED ?? 20_261_123), numRuns: Number(process.env.RUNS ?? 2_000) };
+const runs = { seed: Number(process.env.SEED ?? 20_261_123), numRuns: Number(process.env.RUNS ?? 1_200) };
 
 /** Milliseconds: a slow machine is no broken law. */
 const PATIENCE = 120_000;

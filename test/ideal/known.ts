@@ -94,6 +94,14 @@ export const known: readonly Known[] = [
       ),
   },
   {
+    defect:
+      'a voter that the ledger misses and whose tag says worker is not asked, and another swarm is begun beside it',
+    instead: 'workers are asked, too, before another generation begins',
+    breaks: 'a second swarm is made by initialise',
+    shownBy: drawnBy({}, { life: 'terminated -' }, { role: 'worker', ledgered: false }, { part: 'nothing' }),
+    avoids: each((one) => (votes(one) && one.role === 'worker' ? { ledgered: true } : {})),
+  },
+  {
     defect: 'a leaver in a group that another has taken over from is deregistered twice in one plan',
     instead: 'who is retired with its group is not deregistered once more for leaving',
     breaks: `a plan contradicts itself: target ${instanceId(2)} of tg-80`,
