@@ -121,6 +121,8 @@ describe('services of real engines', () => {
     await answers(8080, /^hello_web\.\d\./);
     expect(told()).toBeGreaterThan(before);
     expect(listeners()).toEqual(['8080 TCP']);
+    const [group] = elbv2().groups.values();
+    expect(group?.check).toMatchObject({ protocol: 'HTTP', path: '/index.html' });
   });
 
   it('it is scaled: each replica answers through the balancer', async () => {
