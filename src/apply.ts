@@ -90,6 +90,10 @@ async function act(app: App, action: Action, memory: Memory, until: Millis): Pro
       );
     case 'leave':
       await commands.once('leave', action.instance, { FORCE: action.force ? 'yes' : 'no' }, within(45_000));
+      // Whose its record is may have been written nowhere else, and the record outlives what is forgotten here.
+      for (const node of [memory.joins.get(action.instance)?.node, memory.selves.get(action.instance)?.node]) {
+        if (node !== undefined) memory.told.set(node, action.instance);
+      }
       memory.joins.delete(action.instance);
       memory.selves.delete(action.instance);
       memory.left.set(action.instance, app.clock.now());
