@@ -9,7 +9,11 @@ import { isToBeReplaced, type Standing, stays } from './standing.ts';
  * a group without one is told of, and left to a person.
  */
 export function replacing(all: readonly Standing[], observed: Observed): Plan {
-  const marked = all.map(({ instance }) => instance).filter((one) => isToBeReplaced(one) && one.state === 'running');
+  // In order, so that a look from a moment ago does not choose another one of the group.
+  const marked = all
+    .map(({ instance }) => instance)
+    .filter((one) => isToBeReplaced(one) && one.state === 'running')
+    .toSorted((a, b) => (a.id < b.id ? -1 : 1));
   if (!observed.groups.ok) return nothing;
   const groups = observed.groups.value;
   const busy = new Set(observed.instances.flatMap(({ group }) => (isSettled(group?.state) ? [] : (group?.name ?? []))));

@@ -28,12 +28,14 @@ export const SPOT = 'spot interruption';
 export const UNLISTED = 'not listed';
 /** Begins a drain wish that asks for a replacement first: what AWS announces well ahead, and whoever writes it too. */
 export const REPLACE = 'replace';
-export const isToBeReplaced = ({ drain }: Pick<Instance, 'drain'>): boolean => drain?.startsWith(REPLACE) === true;
+export const isToBeReplaced = ({ drain }: Pick<Instance, 'drain'>): boolean =>
+  drain === REPLACE || drain?.startsWith(`${REPLACE}:`) === true;
 
 export function departure(instance: Instance): Departure {
   if (instance.group?.state.startsWith('Terminating')) {
     const why = `Auto Scaling terminates it (${instance.group.state})`;
-    return { kind: 'leaves', why, urgent: false, replaced: isToBeReplaced(instance) };
+    // EC2's notice may come while Auto Scaling ends it already: two minutes are left all the same.
+    return { kind: 'leaves', why, urgent: isNoticed(instance), replaced: isToBeReplaced(instance) };
   }
   if (instance.group?.state === UNLISTED && instance.stage === 'leaving' && instance.drain === undefined) {
     // It was on its way out a moment ago: one answer of Auto Scaling without it neither ends it nor takes it back.
@@ -46,12 +48,15 @@ export function departure(instance: Instance): Departure {
   }
   if (instance.drain === undefined || isToBeReplaced(instance)) return undefined;
   if (instance.drain.startsWith(SPOT)) {
-    // It was stopped and has been started since: the notice was for its last life.
-    const noticed = Date.parse(instance.drain.slice(SPOT.length + 1).split(': ')[0] ?? '');
-    if (instance.launched > noticed) return undefined;
-    return { kind: 'leaves', why: instance.drain, urgent: true, replaced: false };
+    return isNoticed(instance) ? { kind: 'leaves', why: instance.drain, urgent: true, replaced: false } : undefined;
   }
   return { kind: 'rests', why: `drain wish: ${instance.drain}`, urgent: false, replaced: false };
+}
+
+/** Unless it was stopped and has been started since: then the notice was for its last life. */
+function isNoticed({ drain, launched }: Instance): boolean {
+  if (drain?.startsWith(SPOT) !== true) return false;
+  return !(launched > Date.parse(drain.slice(SPOT.length + 1).split(': ')[0] ?? ''));
 }
 
 /** EC2 says that it is no more, or is about to be: the only proof on which a node is removed by force. */
