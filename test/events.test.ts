@@ -32,6 +32,12 @@ describe('the events of AWS', () => {
     });
   });
 
+  it('a Health event that is closed names nobody: what it told of is done, or mended', () => {
+    const event = read('health-scheduled');
+    const detail = { ...(event.detail as object), statusCode: 'closed' };
+    expect(departing({ ...event, detail }, ACCOUNT).instances).toEqual([]);
+  });
+
   it('a Health event may name many instances, and other things', () => {
     const event = read('health-scheduled');
     const entities = [INSTANCE, 'vol-0a1b2c3d4e5f60718', 'i-0a1b2c3d4e5f60719', INSTANCE];

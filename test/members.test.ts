@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { Action, Plan } from '../src/model/action.ts';
 import type { Observed, SelfView, SwarmNode } from '../src/model/observed.ts';
 import { plan } from '../src/plan/plan.ts';
+import { departure } from '../src/plan/standing.ts';
 import { agreed, instance, instanceId, NOW, node, nodeId, observed, settings, swarm, voter } from './builders.ts';
 
 const planned = (of: Observed): Plan => plan(of, settings, NOW);
@@ -138,6 +139,20 @@ describe("the workers' token", () => {
 
   it('is not made anew while somebody joins with it', () => {
     expect(of({ rotated: 0 }, { stage: 'arriving', since: NOW - 1_000 })).toEqual([]);
+  });
+});
+
+describe('a spot notice', () => {
+  it('is urgent although Auto Scaling ends the instance already, and nobody who only begins like it is replaced', () => {
+    const going = {
+      stage: 'leaving',
+      since: NOW - 1_000,
+      group: { name: 'group', state: 'Terminating:Wait' },
+    } as const;
+    const drain = `spot interruption ${new Date(NOW).toISOString()}: EC2 will terminate it two minutes later`;
+    expect(departure(instance(4, { ...going, drain }))).toMatchObject({ kind: 'leaves', urgent: true });
+    expect(departure(instance(4, going))).toMatchObject({ kind: 'leaves', urgent: false });
+    expect(departure(instance(4, { drain: 'replacement disk, back at 5' }))).toMatchObject({ kind: 'rests' });
   });
 });
 
