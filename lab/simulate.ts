@@ -16,7 +16,7 @@ are the real ones, set up by the packaged template. In each history the laws of 
 Options:
   --seeds N       how many histories; or A..B: those from seed A to seed B. Default: 100
   --seed N        only this one, with its story
-  --hours N       of the cluster's life in each. Default: 8
+  --hours N       of the cluster's life in each. Default: 2
   --nodes A..B    how large the cluster may be, 3 to 60. Default: 3..12
   --deeds 3,5,8   of the one history, only these things happen, by their number; 'none' for no one
   --faults 'A,B'  only these kinds of faults; 'none' for no one. Default: all of them:
@@ -39,7 +39,7 @@ function read() {
       options: {
         seeds: { type: 'string', default: '100' },
         seed: { type: 'string' },
-        hours: { type: 'string', default: '8' },
+        hours: { type: 'string', default: '2' },
         nodes: { type: 'string', default: '3..12' },
         deeds: { type: 'string' },
         faults: { type: 'string' },
